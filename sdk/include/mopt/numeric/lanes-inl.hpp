@@ -209,6 +209,26 @@ HWY_INLINE F decode_e2m1(W code) {
   return floats(hn::Or(hn::IfThenElse(small, half, normal), sign));
 }
 
+// ---- E8M0 ------------------------------------------------------------------------------------
+
+// e8m0::encode.
+HWY_INLINE W encode_e8m0(F x) {
+  const W raw = bits(hn::Abs(x));
+  const auto fraction = hn::Gt(hn::And(raw, all_words(0x7FFFFF)), all_words(0));
+  const W up = hn::IfThenElse(fraction, all_words(1), all_words(0));
+  const W code = hn::Min(hn::Add(hn::ShiftRight<23>(raw), up), all_words(254));
+  return hn::IfThenElse(hn::Gt(raw, all_words(0x400000)), code, all_words(0));
+}
+// e8m0::decode for codes below 255.
+HWY_INLINE F decode_e8m0(W code) {
+  const auto smallest = hn::Eq(code, all_words(0));
+  return floats(hn::IfThenElse(smallest, all_words(0x400000), hn::ShiftLeft<23>(code)));
+}
+// e8m0::decode_inverse for codes below 255.
+HWY_INLINE F decode_inverse_e8m0(W code) {
+  return decode_e8m0(hn::Sub(all_words(254), code));
+}
+
 // ---- integers --------------------------------------------------------------------------------
 
 // x bounded and added to 1.5 * 2^23: the nearest integer, ties to even, stands in the low bits as a
