@@ -9,9 +9,10 @@ TensorDecl from_abi(const mopt_tensor_decl& d) {
 
 // Receivers of the ABI: each collects into the vector that ctx points to.
 mopt_decl_sink collect(std::vector<TensorDecl>& into) {
-  return {&into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
-            return guard([&] { static_cast<std::vector<TensorDecl>*>(ctx)->push_back(from_abi(*d)); });
-          }};
+  return {
+      &into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
+        return guard([&] { static_cast<std::vector<TensorDecl>*>(ctx)->push_back(from_abi(*d)); });
+      }};
 }
 
 mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
@@ -27,11 +28,16 @@ mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
 }  // namespace
 
 mopt_tensor_decl to_abi(const TensorDecl& d) {
-  return {sizeof(mopt_tensor_decl), d.dtype, str(d.name), d.shape.data(),
-          static_cast<int32_t>(d.shape.size()), 0};
+  return {sizeof(mopt_tensor_decl),
+          d.dtype,
+          str(d.name),
+          d.shape.data(),
+          static_cast<int32_t>(d.shape.size()),
+          0};
 }
 
-// ---- quantizer -----------------------------------------------------------------------------------
+// ---- quantizer
+// -----------------------------------------------------------------------------------
 
 Quantizer::Quantizer(const Registry& registry, const Component& c,
                      std::span<const mopt_setting> settings)
@@ -90,7 +96,8 @@ void Quantizer::quantize_input(const mopt_exec* exec, mopt_operand operand, cons
   check(instance_.table().quantize_input(instance_.self(), exec, operand, x, scale, out));
 }
 
-// ---- calibrator ----------------------------------------------------------------------------------
+// ---- calibrator
+// ----------------------------------------------------------------------------------
 
 Calibrator::Calibrator(const Registry& registry, const Component& c,
                        std::span<const mopt_setting> settings)
@@ -98,8 +105,8 @@ Calibrator::Calibrator(const Registry& registry, const Component& c,
 
 std::vector<std::string> Calibrator::plan(const mopt_site& site) {
   std::vector<std::string> wanted;
-  check(instance_.table().plan(
-      instance_.self(), &site, {&wanted, [](void* ctx, mopt_str stat) noexcept {
+  check(instance_.table().plan(instance_.self(), &site,
+                               {&wanted, [](void* ctx, mopt_str stat) noexcept {
                                   return guard([&] {
                                     static_cast<std::vector<std::string>*>(ctx)->emplace_back(
                                         view(stat));
@@ -113,9 +120,8 @@ float Calibrator::solve(const mopt_exec* exec, const mopt_site& site,
   std::optional<float> range;
   check(instance_.table().solve(instance_.self(), exec, &site, stats.data(), stats.size(),
                                 {&range, [](void* ctx, float absmax) noexcept {
-                                   return guard([&] {
-                                     *static_cast<std::optional<float>*>(ctx) = absmax;
-                                   });
+                                   return guard(
+                                       [&] { *static_cast<std::optional<float>*>(ctx) = absmax; });
                                  }}));
   if (!range) {
     throw Error(MOPT_INTERNAL, "the calibrator returned no range", std::string(view(site.name)));
@@ -123,7 +129,8 @@ float Calibrator::solve(const mopt_exec* exec, const mopt_site& site,
   return *range;
 }
 
-// ---- pruner --------------------------------------------------------------------------------------
+// ---- pruner
+// --------------------------------------------------------------------------------------
 
 Pruner::Pruner(const Registry& registry, const Component& c, std::span<const mopt_setting> settings)
     : instance_(create_instance<mopt_pruner>(registry, c, settings)) {}
@@ -138,12 +145,13 @@ Tensor Pruner::mask(const mopt_exec* exec, const mopt_weight_job& job) const {
   return mask;
 }
 
-// ---- exporter ------------------------------------------------------------------------------------
+// ---- exporter
+// ------------------------------------------------------------------------------------
 
 mopt_param StoredParam::to_abi() const {
   const auto pointer = [](const std::optional<mopt_scheme>& s) { return s ? &*s : nullptr; };
-  return {sizeof(mopt_param), kind,          str(name),   str(role), pointer(weight),
-          pointer(input),     pointer(kv),   str(fuse_group)};
+  return {sizeof(mopt_param), kind,           str(name),   str(role),
+          pointer(weight),    pointer(input), pointer(kv), str(fuse_group)};
 }
 
 Exporter::Exporter(const Registry& registry, const Component& c,
@@ -153,7 +161,8 @@ Exporter::Exporter(const Registry& registry, const Component& c,
 std::vector<TensorDecl> Exporter::plan(const mopt_param& param,
                                        const std::vector<TensorDecl>& by_role) const {
   std::vector<mopt_tensor_decl> decls;
-  for (const TensorDecl& d : by_role) decls.push_back(mopt::to_abi(d));
+  for (const TensorDecl& d : by_role)
+    decls.push_back(mopt::to_abi(d));
   std::vector<TensorDecl> out;
   check(instance_.table().plan(instance_.self(), &param, decls.data(), decls.size(), collect(out)));
   return out;
@@ -170,13 +179,11 @@ std::vector<NamedTensor> Exporter::put(const mopt_exec* exec, const mopt_param& 
 std::map<std::string, std::string> Exporter::finish(const mopt_export& job) {
   using Files = std::map<std::string, std::string>;
   Files files;
-  check(instance_.table().finish(instance_.self(), &job,
-                                 {&files, [](void* ctx, mopt_str name, mopt_str text) noexcept {
-                                    return guard([&] {
-                                      (*static_cast<Files*>(ctx))[std::string(view(name))] =
-                                          view(text);
-                                    });
-                                  }}));
+  check(instance_.table().finish(
+      instance_.self(), &job,
+      {&files, [](void* ctx, mopt_str name, mopt_str text) noexcept {
+         return guard([&] { (*static_cast<Files*>(ctx))[std::string(view(name))] = view(text); });
+       }}));
   return files;
 }
 
@@ -200,10 +207,18 @@ void read_param(ReadResult& into, const mopt_param& p, int64_t rows, int64_t col
   const auto copy = [](const mopt_scheme* s) {
     return s == nullptr ? std::optional<mopt_scheme>() : *s;
   };
-  StoredParam stored{std::string(view(p.name)), std::string(view(p.role)),
-                     std::string(view(p.fuse_group)), copy(p.weight), copy(p.input), copy(p.kv),
-                     rows, cols, {}, p.kind};
-  for (const mopt_stored_role& r : roles) stored.roles.emplace(view(r.role), view(r.name));
+  StoredParam stored{std::string(view(p.name)),
+                     std::string(view(p.role)),
+                     std::string(view(p.fuse_group)),
+                     copy(p.weight),
+                     copy(p.input),
+                     copy(p.kv),
+                     rows,
+                     cols,
+                     {},
+                     p.kind};
+  for (const mopt_stored_role& r : roles)
+    stored.roles.emplace(view(r.role), view(r.name));
   into.params.push_back(std::move(stored));
 }
 
@@ -214,8 +229,7 @@ mopt_read_sink collect(ReadResult& into) {
   sink.ctx = &into;
   sink.param = [](void* ctx, const mopt_param* p, int64_t rows, int64_t cols,
                   const mopt_stored_role* roles, uint64_t n) noexcept {
-    return guard(
-        [&] { read_param(*static_cast<ReadResult*>(ctx), *p, rows, cols, {roles, n}); });
+    return guard([&] { read_param(*static_cast<ReadResult*>(ctx), *p, rows, cols, {roles, n}); });
   };
   sink.problem = [](void* ctx, const mopt_problem* p) noexcept {
     return guard([&] {
@@ -233,18 +247,23 @@ mopt_read_sink collect(ReadResult& into) {
 ReadResult Exporter::read(const std::vector<TensorDecl>& tensors,
                           const std::function<std::string_view(std::string_view)>& document) {
   std::vector<mopt_tensor_decl> decls;
-  for (const TensorDecl& d : tensors) decls.push_back(mopt::to_abi(d));
+  for (const TensorDecl& d : tensors)
+    decls.push_back(mopt::to_abi(d));
   const mopt_checkpoint checkpoint{
-      sizeof(mopt_checkpoint), 0, const_cast<void*>(static_cast<const void*>(&document)),
+      sizeof(mopt_checkpoint),
+      0,
+      const_cast<void*>(static_cast<const void*>(&document)),
       [](void* ctx, mopt_str name) noexcept {
-        const auto& read = *static_cast<const std::function<std::string_view(std::string_view)>*>(ctx);
+        const auto& read =
+            *static_cast<const std::function<std::string_view(std::string_view)>*>(ctx);
         try {
           return str(read(view(name)));
         } catch (...) {
           return mopt_str{nullptr, 0};
         }
       },
-      decls.data(), decls.size()};
+      decls.data(),
+      decls.size()};
   ReadResult result;
   check(instance_.table().read(instance_.self(), &checkpoint, collect(result)));
   return result;

@@ -19,9 +19,7 @@ struct TensorDecl {
   std::string name;  // a role, or a checkpoint name
   DLDataType dtype{};
   std::vector<int64_t> shape;
-  uint64_t bytes() const {
-    return mopt_nbytes(static_cast<uint64_t>(elements(shape)), dtype);
-  }
+  uint64_t bytes() const { return mopt_nbytes(static_cast<uint64_t>(elements(shape)), dtype); }
   bool operator==(const TensorDecl& o) const {
     return name == o.name && same(dtype, o.dtype) && shape == o.shape;
   }
@@ -121,7 +119,8 @@ struct CheckpointProblem {
 // A quantized parameter of a checkpoint that is read back.
 struct StoredParam {
   std::string name, role, fuse_group;
-  std::optional<mopt_scheme> weight, input, kv;  // their names live as long as the exporter's plugin
+  std::optional<mopt_scheme> weight, input,
+      kv;  // their names live as long as the exporter's plugin
   int64_t rows = 0, cols = 0;
   std::map<std::string, std::string> roles;  // role -> stored tensor
   mopt_param_kind kind = MOPT_PARAM_LINEAR;

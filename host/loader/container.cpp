@@ -21,9 +21,11 @@ std::vector<uint8_t> read_head(const fs::path& path) {
 Component choose_format(const Registry& registry, const fs::path& path) {
   std::error_code failed;
   if (!fs::exists(path, failed)) {
-    throw Error(MOPT_NOT_FOUND, "there is no such file or directory; check the path", path.string());
+    throw Error(MOPT_NOT_FOUND, "there is no such file or directory; check the path",
+                path.string());
   }
-  const std::vector<uint8_t> head = fs::is_directory(path) ? std::vector<uint8_t>{} : read_head(path);
+  const std::vector<uint8_t> head =
+      fs::is_directory(path) ? std::vector<uint8_t>{} : read_head(path);
   Component best;
   int32_t best_score = 0;
   std::string names;
@@ -45,7 +47,8 @@ Component choose_format(const Registry& registry, const fs::path& path) {
 std::vector<mopt_tensor_decl> abi_decls(const std::vector<TensorDecl>& tensors) {
   std::vector<mopt_tensor_decl> decls;
   decls.reserve(tensors.size());
-  for (const TensorDecl& d : tensors) decls.push_back(to_abi(d));
+  for (const TensorDecl& d : tensors)
+    decls.push_back(to_abi(d));
   return decls;
 }
 
@@ -53,7 +56,10 @@ mopt_write_plan abi_plan(const ContainerWriter::Plan& plan,
                          const std::vector<mopt_tensor_decl>& decls, WriteMode mode) {
   return {sizeof(mopt_write_plan),
           mode == WriteMode::kResume ? mopt_write_flags{MOPT_WRITE_RESUME} : mopt_write_flags{0},
-          str(plan.directory.native()), decls.data(), decls.size(), plan.shard_bytes};
+          str(plan.directory.native()),
+          decls.data(),
+          decls.size(),
+          plan.shard_bytes};
 }
 
 const mopt_format* writing_table(const Registry& registry, std::string_view format) {
@@ -81,9 +87,16 @@ Container Container::open(const Registry& registry, const fs::path& path) {
   for (uint64_t i = 0; i < count; ++i) {
     mopt_stored_tensor t{};
     check(table->tensor(self, i, &t));
-    c.tensors_.push_back({view(t.name), view(t.encoding), t.dtype,
-                          {t.shape, static_cast<size_t>(t.ndim)}, i, t.file, t.offset, t.nbytes,
-                          static_cast<const std::byte*>(t.data), t.plain != 0});
+    c.tensors_.push_back({view(t.name),
+                          view(t.encoding),
+                          t.dtype,
+                          {t.shape, static_cast<size_t>(t.ndim)},
+                          i,
+                          t.file,
+                          t.offset,
+                          t.nbytes,
+                          static_cast<const std::byte*>(t.data),
+                          t.plain != 0});
     c.by_name_.emplace(view(t.name), i);
   }
   return c;
@@ -114,7 +127,9 @@ void Container::read(const StoredTensor& t, int64_t begin, int64_t end, DLTensor
   check(instance_.table().read(instance_.self(), exec_, t.index, begin, end, out));
 }
 
-TensorRef Container::map(const StoredTensor& t) const { return {t.data, t.dtype, t.shape}; }
+TensorRef Container::map(const StoredTensor& t) const {
+  return {t.data, t.dtype, t.shape};
+}
 
 Tensor Container::load(const StoredTensor& t, DLDataType dtype) const {
   Tensor out = allocate(dtype, t.shape);
@@ -130,8 +145,8 @@ void Container::release(const StoredTensor& t) const {
   instance_.table().release(instance_.self(), t.index);
 }
 
-ContainerWriter::ContainerWriter(const Registry& registry, std::string_view format, const Plan& plan,
-                                 WriteMode mode) {
+ContainerWriter::ContainerWriter(const Registry& registry, std::string_view format,
+                                 const Plan& plan, WriteMode mode) {
   const mopt_format* table = writing_table(registry, format);
   const auto decls = abi_decls(plan.tensors);
   const mopt_write_plan abi = abi_plan(plan, decls, mode);
@@ -154,8 +169,12 @@ void ContainerWriter::write(std::string_view name, uint64_t offset,
   check(instance_.table().write(instance_.self(), str(name), offset, data.data(), data.size()));
 }
 
-void ContainerWriter::sync() { check(instance_.table().sync(instance_.self())); }
+void ContainerWriter::sync() {
+  check(instance_.table().sync(instance_.self()));
+}
 
-void ContainerWriter::commit() { check(instance_.table().commit(instance_.self())); }
+void ContainerWriter::commit() {
+  check(instance_.table().commit(instance_.self()));
+}
 
 }  // namespace mopt

@@ -23,7 +23,8 @@ struct StoredTensor {
 
 class Container {
  public:
-  // Probes every format plugin with the path. Throws mopt::Error (NOT_FOUND, UNSUPPORTED, DATA_LOSS).
+  // Probes every format plugin with the path. Throws mopt::Error (NOT_FOUND, UNSUPPORTED,
+  // DATA_LOSS).
   static Container open(const Registry&, const std::filesystem::path&);
 
   std::string_view format() const { return format_; }

@@ -33,10 +33,14 @@ Refusal refuse(const std::filesystem::path& file, std::string code, std::string 
 
 std::string machine_name(Elf64_Half machine) {
   switch (machine) {
-    case EM_X86_64: return "x86-64";
-    case EM_AARCH64: return "AArch64";
-    case EM_386: return "32-bit x86";
-    default: return "machine type " + std::to_string(machine);
+    case EM_X86_64:
+      return "x86-64";
+    case EM_AARCH64:
+      return "AArch64";
+    case EM_386:
+      return "32-bit x86";
+    default:
+      return "machine type " + std::to_string(machine);
   }
 }
 
@@ -62,16 +66,18 @@ std::optional<Refusal> inspect_symbols(const std::filesystem::path& file) {
     if (std::find(symbols.begin(), symbols.end(), MOPT_ENTRY_NAME) != symbols.end()) return {};
     for (const std::string& symbol : symbols) {
       if (symbol.rfind("mopt_plugin_entry_v", 0) == 0) {
-        return refuse(file, "P103", "exports " + symbol + ", this host speaks ABI 0 (" +
-                                        MOPT_ENTRY_NAME + "); rebuild it against this SDK");
+        return refuse(file, "P103",
+                      "exports " + symbol + ", this host speaks ABI 0 (" + MOPT_ENTRY_NAME +
+                          "); rebuild it against this SDK");
       }
     }
   } catch (const std::exception& e) {
-    return refuse(file, "P101", std::string("its symbol table cannot be read (") + e.what() +
-                                    "); build or copy it again");
+    return refuse(
+        file, "P101",
+        std::string("its symbol table cannot be read (") + e.what() + "); build or copy it again");
   }
-  return refuse(file, "P102", "no symbol " MOPT_ENTRY_NAME
-                              "; it was probably built without mopt_add_plugin");
+  return refuse(file, "P102",
+                "no symbol " MOPT_ENTRY_NAME "; it was probably built without mopt_add_plugin");
 }
 
 std::optional<Refusal> check_descriptor(const std::filesystem::path& file, const mopt_plugin* p) {
@@ -79,18 +85,17 @@ std::optional<Refusal> check_descriptor(const std::filesystem::path& file, const
     return refuse(file, "P105", "its entry returned nothing; return a static mopt_plugin");
   }
   if (p->struct_size < sizeof(mopt_plugin)) {
-    return refuse(file, "P103", "its descriptor has " + std::to_string(p->struct_size) +
-                                    " bytes, expected " + std::to_string(sizeof(mopt_plugin)) +
-                                    "; rebuild it against this SDK");
+    return refuse(file, "P103",
+                  "its descriptor has " + std::to_string(p->struct_size) + " bytes, expected " +
+                      std::to_string(sizeof(mopt_plugin)) + "; rebuild it against this SDK");
   }
   if (p->abi_major != MOPT_ABI_MAJOR || p->abi_minor != MOPT_ABI_MINOR) {
     const auto abi = [](int major, int minor) {
       return std::to_string(major) + "." + std::to_string(minor);
     };
-    return refuse(file, "P103", "built for ABI " + abi(p->abi_major, p->abi_minor) +
-                                    ", this host speaks ABI " +
-                                    abi(MOPT_ABI_MAJOR, MOPT_ABI_MINOR) +
-                                    "; rebuild it against this SDK");
+    return refuse(file, "P103",
+                  "built for ABI " + abi(p->abi_major, p->abi_minor) + ", this host speaks ABI " +
+                      abi(MOPT_ABI_MAJOR, MOPT_ABI_MINOR) + "; rebuild it against this SDK");
   }
   return {};
 }
@@ -133,8 +138,9 @@ std::optional<Refusal> inspect_library(const std::filesystem::path& file) {
   Elf64_Ehdr header{};
   in.read(reinterpret_cast<char*>(&header), sizeof(header));
   if (in.gcount() < EI_NIDENT || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) {
-    return refuse(file, "P101", "it is not a shared library (no ELF header); remove it from the "
-                                "plugin directory");
+    return refuse(file, "P101",
+                  "it is not a shared library (no ELF header); remove it from the "
+                  "plugin directory");
   }
   if (header.e_ident[EI_CLASS] != ELFCLASS64) {
     return refuse(file, "P104", "built for a 32-bit machine, this host is 64-bit; rebuild it here");
@@ -143,15 +149,17 @@ std::optional<Refusal> inspect_library(const std::filesystem::path& file) {
     return refuse(file, "P101", "it is damaged: it ends inside its ELF header; build it again");
   }
   if (header.e_machine != kThisMachine) {
-    return refuse(file, "P104", "built for " + machine_name(header.e_machine) + ", this host is " +
-                                    machine_name(kThisMachine) + "; rebuild it here");
+    return refuse(file, "P104",
+                  "built for " + machine_name(header.e_machine) + ", this host is " +
+                      machine_name(kThisMachine) + "; rebuild it here");
   }
   if (header.e_type != ET_DYN) {
     return refuse(file, "P101", "it is an ELF file but not a shared library; use mopt_add_plugin");
   }
   if (!is_whole(in, header, size)) {
-    return refuse(file, "P101", "it is damaged or cut off after " + std::to_string(size) +
-                                    " bytes; build or copy it again");
+    return refuse(file, "P101",
+                  "it is damaged or cut off after " + std::to_string(size) +
+                      " bytes; build or copy it again");
   }
   return inspect_symbols(file);
 }
@@ -162,13 +170,15 @@ std::optional<Refusal> try_library(const std::filesystem::path& file) {
   if (child == 0) probe_in_child(file);
   const std::optional<int> status = wait_for(child);
   if (!status) {
-    return refuse(file, "P107", "opening it did not end within " + std::to_string(kProbeSeconds) +
-                                    " s; its entry must only return static data");
+    return refuse(file, "P107",
+                  "opening it did not end within " + std::to_string(kProbeSeconds) +
+                      " s; its entry must only return static data");
   }
   // The text of a failed dlopen comes from open_library, in this process.
   if (WIFEXITED(*status)) return {};
-  return refuse(file, "P107", "it crashed with signal " + std::to_string(WTERMSIG(*status)) +
-                                  " when it was opened; it is damaged or runs code at load time");
+  return refuse(file, "P107",
+                "it crashed with signal " + std::to_string(WTERMSIG(*status)) +
+                    " when it was opened; it is damaged or runs code at load time");
 }
 
 OpenedLibrary open_library(const std::filesystem::path& file) {
@@ -179,8 +189,9 @@ OpenedLibrary open_library(const std::filesystem::path& file) {
   try {
     library.load(file, dll::load_mode::rtld_now | dll::load_mode::rtld_local);
   } catch (const std::exception& e) {  // its text carries dlerror()
-    return {nullptr, refuse(file, "P107", std::string("the system's loader refused it: ") +
-                                              e.what() + "; check the libraries it needs with ldd")};
+    return {nullptr, refuse(file, "P107",
+                            std::string("the system's loader refused it: ") + e.what() +
+                                "; check the libraries it needs with ldd")};
   }
   const mopt_plugin* plugin = library.get<const mopt_plugin*()>(MOPT_ENTRY_NAME)();
   kept.push_back(std::move(library));

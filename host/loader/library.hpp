@@ -18,8 +18,8 @@ struct Refusal {
 // Reads headers only: an ELF shared library of this machine, whole, with the entry symbol.
 std::optional<Refusal> inspect_library(const std::filesystem::path& file);
 
-// Opens the library and asks its entry once, in a child process, so that a file that crashes or hangs
-// when it is opened takes nothing with it.
+// Opens the library and asks its entry once, in a child process, so that a file that crashes or
+// hangs when it is opened takes nothing with it.
 std::optional<Refusal> try_library(const std::filesystem::path& file);
 
 struct OpenedLibrary {

@@ -15,8 +15,11 @@ constexpr const char* kPluginFolder = "lib/mopt/plugins/abi-0";
 bool is_utf8(const char* text) {
   const auto* s = reinterpret_cast<const unsigned char*>(text);
   while (*s != 0) {
-    const int extra = *s < 0x80 ? 0 : *s >= 0xC2 && *s < 0xE0 ? 1 : *s >= 0xE0 && *s < 0xF0 ? 2
-                      : *s >= 0xF0 && *s < 0xF5 ? 3 : -1;
+    const int extra = *s < 0x80                 ? 0
+                      : *s >= 0xC2 && *s < 0xE0 ? 1
+                      : *s >= 0xE0 && *s < 0xF0 ? 2
+                      : *s >= 0xF0 && *s < 0xF5 ? 3
+                                                : -1;
     if (extra < 0) return false;
     ++s;
     for (int i = 0; i < extra; ++i, ++s) {
@@ -26,7 +29,9 @@ bool is_utf8(const char* text) {
   return true;
 }
 
-bool usable(const char* text) { return text != nullptr && *text != 0 && is_utf8(text); }
+bool usable(const char* text) {
+  return text != nullptr && *text != 0 && is_utf8(text);
+}
 
 // What is wrong with a descriptor, or empty.
 std::string fault_of(const mopt_plugin& p) {
@@ -106,7 +111,8 @@ SearchPath default_search(std::vector<fs::path> files, std::vector<fs::path> dir
 }
 
 Registry::Registry(const SearchPath& search, Services& services) : services_(services) {
-  for (const fs::path& file : search.files) consider(fs::absolute(file), false);
+  for (const fs::path& file : search.files)
+    consider(fs::absolute(file), false);
   for (size_t i = 0; i < search.directories.size(); ++i) {
     const fs::path directory = fs::absolute(search.directories[i]);
     searched_.push_back(directory);
@@ -142,9 +148,10 @@ std::optional<Refusal> Registry::accept(const fs::path& file, const mopt_plugin*
   }
   for (const LoadedPlugin& loaded : plugins_) {
     if (std::string_view(loaded.plugin->id) == plugin->id) {
-      return Refusal{file, "P106", std::string("plugin ") + plugin->id + " " + plugin->version +
-                                       " is already loaded from " + loaded.file.string() + " (" +
-                                       loaded.plugin->version + "); remove one of the two"};
+      return Refusal{file, "P106",
+                     std::string("plugin ") + plugin->id + " " + plugin->version +
+                         " is already loaded from " + loaded.file.string() + " (" +
+                         loaded.plugin->version + "); remove one of the two"};
     }
   }
   if (plugin->init != nullptr) {
@@ -177,10 +184,11 @@ Component Registry::find(std::string_view interface_id, std::string_view name) c
   for (const Component& c : components(interface_id)) {
     if (c.name() != wanted || (!id.empty() && id != c.plugin->id)) continue;
     if (found.entry != nullptr) {
-      throw Error(MOPT_INVALID_ARGUMENT,
-                  "'" + std::string(wanted) + "' is offered by " + found.file.string() + " and by " +
-                      c.file.string() + "; write '" + found.plugin->id + ":" + std::string(wanted) +
-                      "' or '" + c.plugin->id + ":" + std::string(wanted) + "'");
+      throw Error(MOPT_INVALID_ARGUMENT, "'" + std::string(wanted) + "' is offered by " +
+                                             found.file.string() + " and by " + c.file.string() +
+                                             "; write '" + found.plugin->id + ":" +
+                                             std::string(wanted) + "' or '" + c.plugin->id + ":" +
+                                             std::string(wanted) + "'");
     }
     found = c;
   }

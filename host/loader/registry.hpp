@@ -36,8 +36,8 @@ struct SearchPath {
   size_t first_trusted = 0;
 };
 
-// --plugin, --plugin-dir, MOPT_PLUGIN_PATH (ignored with raised privileges), $XDG_DATA_HOME, and the
-// installation that `executable` belongs to. Never the working directory.
+// --plugin, --plugin-dir, MOPT_PLUGIN_PATH (ignored with raised privileges), $XDG_DATA_HOME, and
+// the installation that `executable` belongs to. Never the working directory.
 SearchPath default_search(std::vector<std::filesystem::path> files,
                           std::vector<std::filesystem::path> directories,
                           const std::filesystem::path& executable);
@@ -57,8 +57,8 @@ class Registry {
 
   // Every component of an interface, in the order of loading.
   std::vector<Component> components(std::string_view interface_id) const;
-  // By short name, or "plugin.id:name". Throws NOT_FOUND, or INVALID_ARGUMENT naming both plugins when
-  // two offer the name.
+  // By short name, or "plugin.id:name". Throws NOT_FOUND, or INVALID_ARGUMENT naming both plugins
+  // when two offer the name.
   Component find(std::string_view interface_id, std::string_view name) const;
 
  private:

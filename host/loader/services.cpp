@@ -45,16 +45,28 @@ Tensor allocate(DLDataType dtype, std::span<const int64_t> shape) {
   const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   void* data = std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded);
   if (data == nullptr) throw std::bad_alloc();
-  owned->head = {{DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION}, nullptr, free_owned, 0,
-                 {data, {kDLCPU, 0}, static_cast<int32_t>(shape.size()), dtype,
-                  owned->shape.data(), owned->strides.data(), 0}};
+  owned->head = {{DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION},
+                 nullptr,
+                 free_owned,
+                 0,
+                 {data,
+                  {kDLCPU, 0},
+                  static_cast<int32_t>(shape.size()),
+                  dtype,
+                  owned->shape.data(),
+                  owned->strides.data(),
+                  0}};
   return Tensor(&owned.release()->head);
 }
 
 Services::Services(std::string version, LogSink log)
     : version_(std::move(version)), log_(std::move(log)) {
   table_.owner = this;
-  table_.head = {sizeof(mopt_host), MOPT_ABI_MAJOR, MOPT_ABI_MINOR, "mopt-host", version_.c_str(),
+  table_.head = {sizeof(mopt_host),
+                 MOPT_ABI_MAJOR,
+                 MOPT_ABI_MINOR,
+                 "mopt-host",
+                 version_.c_str(),
                  [](const mopt_host* host, const char* id) noexcept -> const void* {
                    const auto& tables = reinterpret_cast<const Table*>(host)->owner->tables_;
                    const auto found = tables.find(std::string_view(id));

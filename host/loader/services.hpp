@@ -1,5 +1,5 @@
-// The host's table that every plugin is given, and the services behind it. The parts of the host that
-// own a service (threads, cancellation) install it; the loader knows none of them.
+// The host's table that every plugin is given, and the services behind it. The parts of the host
+// that own a service (threads, cancellation) install it; the loader knows none of them.
 #pragma once
 
 #include <functional>
@@ -13,8 +13,8 @@
 namespace mopt {
 
 // What a plugin logs; `level` as in host.h.
-using LogSink = std::function<void(mopt_log_level level, std::string_view component,
-                                   std::string_view message)>;
+using LogSink =
+    std::function<void(mopt_log_level level, std::string_view component, std::string_view message)>;
 
 class Services {
  public:
