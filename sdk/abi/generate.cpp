@@ -1,6 +1,6 @@
-// Reads the C headers of the sdk and writes a C program that prints what a peer built apart relies on:
-// every struct with its members, their types, offsets and sizes, and every constant with its value.
-// Usage: abi_generate DIRECTORY OUTPUT.c
+// Reads the C headers of the sdk and writes a C program that prints what a peer built apart relies
+// on: every struct with its members, their types, offsets and sizes, and every constant with its
+// value. Usage: abi_generate DIRECTORY OUTPUT.c
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -50,7 +50,8 @@ struct Member {
   std::string name, declaration;
 };
 
-// "mopt_str file, tensor" declares two; "void (*release)(mopt_error*)" and "union {...} as" one each.
+// "mopt_str file, tensor" declares two; "void (*release)(mopt_error*)" and "union {...} as" one
+// each.
 std::vector<Member> members_of(const std::string& body) {
   std::vector<Member> members;
   for (const std::string& raw : split(body, ';')) {
@@ -151,7 +152,8 @@ int main(int argc, char** argv) {
 
   std::ofstream out(argv[2]);
   out << "#include <stdio.h>\n#include <string.h>\n";
-  for (const auto& header : headers) out << "#include \"mopt/" << header.filename().string() << "\"\n";
+  for (const auto& header : headers)
+    out << "#include \"mopt/" << header.filename().string() << "\"\n";
   const auto function = [&](const char* name, auto&&... writers) {
     out << "static void " << name << "(void) {\n";
     for (const auto& header : headers) {
@@ -162,7 +164,8 @@ int main(int argc, char** argv) {
   };
   function("layout", write_structs);
   function("constants", write_macros, write_constants);
-  out << "int main(int argc, char** argv) {\n  if (argc == 2 && strcmp(argv[1], \"layout\") == 0) {\n"
+  out << "int main(int argc, char** argv) {\n  if (argc == 2 && strcmp(argv[1], \"layout\") == 0) "
+         "{\n"
          "    layout();\n  } else {\n    constants();\n  }\n  return 0;\n}\n";
   return out.good() ? 0 : 1;
 }

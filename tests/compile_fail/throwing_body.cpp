@@ -9,9 +9,10 @@ mopt_error* twice(const mopt_parallel& parallel, float* x, int64_t n) {
 #ifdef MOPT_MENDED
           noexcept
 #endif
-          -> mopt_error* {
-        for (int64_t i = begin; i < end; ++i) static_cast<float*>(ctx)[i] *= 2;
-        return nullptr;
-      },
+      -> mopt_error* {
+            for (int64_t i = begin; i < end; ++i)
+              static_cast<float*>(ctx)[i] *= 2;
+            return nullptr;
+          },
       x);
 }
