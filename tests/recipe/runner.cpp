@@ -114,6 +114,7 @@ class Run {
         {"exit", &Run::exit_code},
         {"stdout", &Run::stream},
         {"stderr", &Run::stream},
+        {"output", &Run::stream},
         {"stdout-is", &Run::whole},
         {"no-stdout", &Run::not_in_stream},
         {"no-stderr", &Run::not_in_stream},
@@ -225,7 +226,8 @@ class Run {
 
   // ---- claims
   void exit_code(const Step& step) { check_exit(std::stoi(word(step, 0))); }
-  const std::string& stream_of(const Step& step) const {
+  std::string stream_of(const Step& step) const {
+    if (step.directive == "output") return last_.out + last_.err;
     return step.directive.ends_with("stderr") ? last_.err : last_.out;
   }
   void stream(const Step& step) { check_lines(step.block, stream_of(step), step.directive); }

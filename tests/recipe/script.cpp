@@ -7,7 +7,7 @@
 namespace mopt::test {
 namespace {
 
-constexpr std::array kBlocks{"recipe", "write", "stdin", "stdout", "stderr", "stdout-is"};
+constexpr std::array kBlocks{"recipe", "write", "stdin", "stdout", "stderr", "output", "stdout-is"};
 constexpr std::array kLines{"run",       "host",           "exit",      "file",      "no-file",
                             "json",      "same",           "differ",    "copy",      "truncate",
                             "flip",      "append",         "remove",    "mkdir",     "edit",
