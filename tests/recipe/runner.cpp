@@ -284,7 +284,9 @@ class Run {
     check_close(tensor_place(word(step, 0)), tensor_place(word(step, 1)), std::stod(word(step, 2)));
   }
   void export_matches(const Step& step) {
-    check_export(path(word(step, 0)), golden(word(step, 1).substr(7)));
+    const bool part = step.words.size() > 2 && step.words[2] == "part";
+    check_export(path(word(step, 0)), golden(word(step, 1).substr(7)),
+                 part ? Coverage::kPart : Coverage::kAll);
   }
 
   const Script& script_;
