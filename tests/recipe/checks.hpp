@@ -30,8 +30,12 @@ void check_tensor(const std::filesystem::path& file, const std::string& name,
 // FILE:KEY FILE:KEY TOLERANCE: max |a-b| <= tolerance * max |b|.
 void check_close(const std::string& a, const std::string& b, double tolerance);
 
+// Does a golden export hold every tensor, or some of them?
+enum class Coverage { kAll, kPart };
+
 // Our output against a golden export: every tensor byte for byte, scales of activations within
 // 2^-6, both quantization configs equal apart from the producer.
-void check_export(const std::filesystem::path& ours, const std::filesystem::path& golden);
+void check_export(const std::filesystem::path& ours, const std::filesystem::path& golden,
+                  Coverage coverage);
 
 }  // namespace mopt::test

@@ -359,17 +359,28 @@ void run_one(const Script& script, const fs::path& directory, Tally& tally) {
   }
 }
 
-int run_all(const Options& options) {
+// The tests of all files; a file that cannot be understood is one failure.
+std::vector<Script> load(const Options& options, Tally& tally) {
   std::vector<Script> scripts;
   for (const fs::path& file : options.files) {
-    for (Script& script : parse_scripts(file.string(), read_file(file.string()))) {
-      if (script.title.find(options.filter) != std::string::npos)
-        scripts.push_back(std::move(script));
+    try {
+      for (Script& script : parse_scripts(file.string(), read_file(file.string()))) {
+        if (script.title.find(options.filter) != std::string::npos) {
+          scripts.push_back(std::move(script));
+        }
+      }
+    } catch (const std::exception& e) {
+      tally.failed({file.string(), file.string(), 0, {}, {}}, e.what());
     }
   }
+  return scripts;
+}
+
+int run_all(const Options& options) {
+  Tally tally;
+  const std::vector<Script> scripts = load(options, tally);
   std::string root = (fs::temp_directory_path() / "mopt_recipe_XXXXXX").string();
   if (mkdtemp(root.data()) == nullptr) throw std::runtime_error("no temporary directory");
-  Tally tally;
   std::atomic<size_t> next = 0;
   std::vector<std::jthread> threads;
   for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) {
