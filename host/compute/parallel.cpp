@@ -88,18 +88,19 @@ void for_each(int64_t n, int64_t grain, const std::function<void(int64_t, int64_
     return;
   }
   FirstFailure failure;
-  tbb::parallel_for(
-      int64_t{0}, chunks,
-      [&](int64_t c) {
-        if (!failure.wanted(c)) return;
-        const InsideChunk mark;
-        try {
-          fn(c * grain, std::min(n, (c + 1) * grain));
-        } catch (...) {
-          failure.report(c, std::current_exception());
-        }
-      },
-      tbb::simple_partitioner{});
+  const auto chunk = [&](int64_t c) {
+    if (!failure.wanted(c)) return;
+    const InsideChunk mark;
+    try {
+      fn(c * grain, std::min(n, (c + 1) * grain));
+    } catch (...) {
+      failure.report(c, std::current_exception());
+    }
+  };
+  // Isolated: while it waits, this thread takes no chunk of another loop, which could use the same
+  // scratch memory as the caller of this one.
+  tbb::this_task_arena::isolate(
+      [&] { tbb::parallel_for(int64_t{0}, chunks, chunk, tbb::simple_partitioner{}); });
   failure.rethrow();
 }
 

@@ -1,6 +1,7 @@
 // linear through oneDNN: the weight in slices of kColumns outputs, each in oneDNN's own layout; a
 // task multiplies kRows rows by one slice on one thread.
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -30,8 +31,8 @@ int64_t rounded_up(int64_t n, int64_t multiple) {
 // The products of one weight, by rows and columns of the tile; made when first needed.
 class Products {
  public:
-  Products(int64_t k, int64_t n, DLDataType dtype, bool with_bias)
-      : k_(k), n_(n), type_(onednn::type(dtype)), with_bias_(with_bias) {}
+  Products(int64_t k, DLDataType dtype, bool with_bias)
+      : k_(k), type_(onednn::type(dtype)), with_bias_(with_bias) {}
 
   // oneDNN's preferred layout of w[K, n].
   memory::desc layout(int64_t n) const {
@@ -54,17 +55,18 @@ class Products {
     return layouts_.emplace(n, make(kRows, n, any).packed()).first->second;
   }
 
-  // The rows of y are n_ apart, also when a tile is narrower.
+  // All operands dense: oneDNN 2.6 leaves its fastest products for others (gemm:jit) when rows of y
+  // are further apart than they are long.
   Product make(int64_t m, int64_t n, const memory::desc& w) const {
     Product::Shape shape;
     shape.x = memory::desc({m, k_}, type_, memory::dims{k_, 1});
     shape.w = w;
-    shape.y = memory::desc({m, n}, type_, memory::dims{n_, 1});
+    shape.y = memory::desc({m, n}, type_, memory::dims{n, 1});
     if (with_bias_) shape.bias = memory::desc({1, n}, type_, memory::dims{n, 1});
     return Product(shape);
   }
 
-  int64_t k_, n_;
+  int64_t k_;
   memory::data_type type_;
   bool with_bias_;
   mutable std::mutex mutex_;
@@ -81,9 +83,7 @@ template <class T, class C>
 class PackedWeight final : public LinearWeight {
  public:
   explicit PackedWeight(const LinearProblem& p)
-      : n_(p.weight.shape[0]),
-        k_(p.weight.shape[1]),
-        products_(k_, kConverts ? std::min(n_, kColumns) : n_, kType, p.bias.has_value()) {
+      : n_(p.weight.shape[0]), k_(p.weight.shape[1]), products_(k_, kType, p.bias.has_value()) {
     const int64_t slices = (n_ + kColumns - 1) / kColumns;
     slice_bytes_ =
         rounded_up(static_cast<int64_t>(products_.layout(std::min(n_, kColumns)).get_size()), 64);
@@ -141,17 +141,23 @@ class PackedWeight final : public LinearWeight {
     T* to = y.as<T>() + row * n_ + column;
     const Product& product = products_.get(m, n);
     const C* bias = bias_.size() == 0 ? nullptr : static_cast<C*>(bias_.data()) + column;
-    if constexpr (!kConverts) {
-      product.run(from, slice_data(slice), bias, to);
-    } else {
-      const int64_t stride = std::min(n_, kColumns);
-      auto* input = static_cast<C*>(scratch<InputTile>(kRows * k_ * kSize));
-      auto* output = static_cast<C*>(scratch<OutputTile>(kRows * stride * kSize));
+    const void* input = from;
+    if constexpr (kConverts) {
+      input = scratch<InputTile>(kRows * k_ * kSize);
       cast(view_of(from, x.dtype, {m, k_}), view_of(input, kType, {m, k_}));
-      product.run(input, slice_data(slice), bias, output);
-      for (int64_t i = 0; i < m; ++i) {
-        cast(view_of(output + i * stride, kType, {n}), view_of(to + i * n_, y.dtype, {n}));
-      }
+    }
+    if (!kConverts && n == n_) return product.run(input, slice_data(slice), bias, to);
+    auto* output = static_cast<C*>(scratch<OutputTile>(kRows * kColumns * kSize));
+    product.run(input, slice_data(slice), bias, output);
+    for (int64_t i = 0; i < m; ++i)
+      put(output + i * n, n, to + i * n_);
+  }
+
+  static void put(const C* from, int64_t n, T* to) {
+    if constexpr (kConverts) {
+      cast(view_of(from, kType, {n}), view_of(to, kBf16, {n}));
+    } else {
+      std::memcpy(to, from, static_cast<size_t>(n * kSize));
     }
   }
 
