@@ -317,7 +317,9 @@ class Reader {
   }
 
   fs::path locate(const std::string& name, const fs::path& from) const {
-    if (name.starts_with("./") || name.starts_with("../")) return from.parent_path() / name;
+    if (name.starts_with("./") || name.starts_with("../")) {
+      return (from.parent_path() / name).lexically_normal();
+    }
     if (leaves_library(name)) return {};
     if (name.find('/') == std::string::npos) return in_library(request_, name);
     return request_.library / (name.ends_with(".toml") ? name : name + ".toml");

@@ -74,7 +74,7 @@ engines = ["vllm", "llama.cpp"]
   CHECK(rule.select.names.at(0).value == "model.layers.*.mlp.*");
   CHECK(rule.select.layers->value == "0-3,-1");
   CHECK(rule.select.expect->count == 196);
-  CHECK(rule.select.origin.line == 17);
+  CHECK(rule.select.origin.line == 18);
   CHECK(r.output.layout.name.value == "hf");
   CHECK(r.output.shard_gb.value == 2.0);
   CHECK(r.evals.at(0).max_ratio->value == 1.02);

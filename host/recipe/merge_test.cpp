@@ -94,7 +94,7 @@ TEST_CASE("E201: a base that is not there, or outside of the library") {
   CHECK(
       faults("extends = [\"./no.toml\"]\n") ==
       Lines{"q.toml:2:12: error[E201]: cannot extend './no.toml': it does not exist (looked for "
-            "./no.toml); name a recipe of the library, such as \"general/base\", or a file with ./ "
+            "no.toml); name a recipe of the library, such as \"general/base\", or a file with ./ "
             "or ../"});
   for (const char* name : {"general/no", "no", "general/../../q", "/etc/hostname", ""}) {
     const Lines got = faults(std::string("extends = [\"").append(name).append("\"]\n"));
