@@ -152,8 +152,8 @@ void apply_set(Node& root, const std::string& argument) {
     throw Failure(diagnose("E108", origin, fmt::format("expected a.b=value, found '{}'", argument),
                            "write the dotted key, '=' and a TOML value or a bare string"));
   }
-  if (path[0] == "extends") {
-    throw Failure(diagnose("E108", origin, "--set is applied after 'extends' and cannot change it",
+  if (path[0] == "extends" || path[0] == "schema") {
+    throw Failure(diagnose("E108", origin, fmt::format("'{}' belongs to a file", path[0]),
                            "write a recipe that extends what you need"));
   }
   Node value = parse_value(argument.substr(equals + 1), origin);
