@@ -13,7 +13,7 @@
 #  include "mopt/numeric/reals.hpp"
 
 // The portable targets have no use for vectors; kernels give them their reference.
-#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+#  if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
 HWY_BEFORE_NAMESPACE();
 namespace mopt::HWY_NAMESPACE {
 
@@ -256,6 +256,6 @@ HWY_INLINE float absmax(const T* x, int64_t n) {
 
 }  // namespace mopt::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
-#endif
+#  endif
 
 #endif
