@@ -21,6 +21,8 @@ MOPT_HD constexpr uint16_t encode(float x) {
 }
 
 // x as a bfloat16 holds it.
-MOPT_HD constexpr float round(float x) { return decode(encode(x)); }
+MOPT_HD constexpr float round(float x) {
+  return decode(encode(x));
+}
 
 }  // namespace mopt::bf16

@@ -2,7 +2,7 @@
 #pragma once
 
 #if defined(__CUDACC__)
-#define MOPT_HD __host__ __device__
+#  define MOPT_HD __host__ __device__
 #else
-#define MOPT_HD
+#  define MOPT_HD
 #endif

@@ -1,0 +1,32 @@
+// Which files a checkpoint consists of: one file, or a Hugging Face directory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mopt::safetensors {
+
+struct IndexEntry {
+  std::string tensor;
+  uint32_t file;  // into Sources::files
+};
+
+struct Sources {
+  std::filesystem::path directory;  // where side files stand
+  std::vector<std::string> files;   // paths, sorted
+  std::vector<IndexEntry> index;    // empty without an index file
+};
+
+inline constexpr std::string_view kIndexName = "model.safetensors.index.json";
+
+// Finds the files of `path`. Refuses pickles and an index that leads out of the directory.
+Sources find_sources(const std::string& path);
+
+// How sure we are that `path` is ours: 0 not at all. Directories and pickles without safetensors
+// count a little, so that opening them explains what is missing.
+int probe(const std::filesystem::path& path, std::string_view head);
+
+}  // namespace mopt::safetensors
