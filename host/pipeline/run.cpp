@@ -9,7 +9,6 @@
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/report/hash.hpp"
-#include "host/report/html.hpp"
 
 namespace mopt::pipeline {
 namespace {
@@ -389,7 +388,6 @@ Report Run::execute() {
   });
   report_.seconds.total = seconds_since(start_);
   output_.write("mopt/report.json", to_json(report_));
-  output_.write("mopt/report.html", to_html(report_));
   for (const char* name : {"journal.jsonl", "calibration.ids", "activations", "activations.new"}) {
     fs::remove(output_.own() / name);
   }
