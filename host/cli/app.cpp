@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "host/cli/arguments.hpp"
+#include "host/cli/plugin_services.hpp"
+#include "host/compute/kernels.hpp"
 #include "host/report/version.hpp"
 
 namespace mopt::cli {
@@ -28,6 +30,18 @@ void check_directories(const std::vector<fs::path>& directories) {
   }
 }
 
+void check_kernels(const std::vector<std::string>& kernels) {
+  const auto known = compute::all_kernels();
+  const std::vector<std::string> names(known.begin(), known.end());
+  for (const std::string& kernel : kernels) {
+    if (std::ranges::find(names, kernel) != names.end()) continue;
+    const std::string near = nearest(kernel, names);
+    usage_error("--kernel: there is no kernel '" + kernel + "'",
+                near.empty() ? "leave it out: the choice is made for each operation"
+                             : "did you mean '" + near + "'?");
+  }
+}
+
 bool is_named(const Refusal& refusal, const std::vector<fs::path>& files) {
   std::error_code failed;
   return std::ranges::any_of(files, [&](const fs::path& file) {
@@ -45,25 +59,35 @@ Diagnostic diagnostic_of(const Refusal& refusal) {
   return d;
 }
 
-fs::path this_executable() {
-  return fs::read_symlink("/proc/self/exe");
-}
-
-App::App(CommonOptions options, Console& console, fs::path executable)
+App::App(CommonOptions options, Console& console, const Process& process)
     : options_(std::move(options)),
       console_(console),
-      executable_(std::move(executable)),
+      process_(process),
+      threads_(options_.threads),
       services_(std::string(version()),
-                [this](mopt_log_level level, std::string_view component,
-                       std::string_view message) { log(level, component, message); }) {
+                [this](mopt_log_level level, std::string_view component, std::string_view message) {
+                  log(level, component, message);
+                }) {
   check_device(options_.device);
   check_directories(options_.plugin_dirs);
+  check_kernels(options_.kernels);
+  install_services(services_);
+}
+
+compute::Options App::kernels() {
+  compute::Options kernels{options_.kernels, {}};
+  if (options_.verbosity == Verbosity::kVerbose) {
+    kernels.trace = [this](std::string_view kernel, std::string_view reason) {
+      console_.detail("kernel " + std::string(kernel) + " passed over: " + std::string(reason));
+    };
+  }
+  return kernels;
 }
 
 Registry& App::all_plugins() {
   if (registry_ == nullptr) {
     registry_ = std::make_unique<Registry>(
-        default_search(options_.plugins, options_.plugin_dirs, executable_), services_);
+        default_search(options_.plugins, options_.plugin_dirs, process_.executable), services_);
   }
   return *registry_;
 }
@@ -88,7 +112,7 @@ Registry& App::registry() {
 }
 
 fs::path App::recipe_library() const {
-  return executable_.parent_path().parent_path() / "share/mopt/recipes";
+  return process_.executable.parent_path().parent_path() / "share/mopt/recipes";
 }
 
 void App::announce_device() {

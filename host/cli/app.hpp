@@ -9,19 +9,27 @@
 
 #include "host/cli/console.hpp"
 #include "host/cli/options.hpp"
+#include "host/cli/process.hpp"
+#include "host/compute/dispatch.hpp"
+#include "host/compute/parallel.hpp"
 #include "host/loader/registry.hpp"
 
 namespace mopt::cli {
 
 class App {
  public:
-  // `executable`: where it stands decides where plugins and recipes are looked for. Throws Failure
-  // R103 for a device that is not usable, U101 for a plugin directory that is not there.
-  App(CommonOptions, Console&, std::filesystem::path executable);
+  // Throws Failure R103 for a device that is not usable, U101 for a plugin directory or a kernel
+  // that is not there.
+  App(CommonOptions, Console&, const Process&);
 
   const CommonOptions& options() const { return options_; }
   Console& console() { return console_; }
   bool json() const { return options_.output == OutputKind::kJson; }
+  std::istream& input() { return *process_.in; }
+  // The threads that were asked for; what computes runs inside of them.
+  compute::Threads& threads() { return threads_; }
+  // --kernel, and why kernels are passed over with --verbose.
+  compute::Options kernels();
 
   Services& services() { return services_; }
   // Loads the plugins at the first call. A refused file that --plugin names is a Failure, others
@@ -43,7 +51,8 @@ class App {
   void log(mopt_log_level, std::string_view component, std::string_view message);
   CommonOptions options_;
   Console& console_;
-  std::filesystem::path executable_;
+  const Process& process_;
+  compute::Threads threads_;
   Services services_;
   std::unique_ptr<Registry> registry_;
   enum class Refusals { kUnsaid, kSaid } refusals_ = Refusals::kUnsaid;
@@ -52,8 +61,5 @@ class App {
 };
 
 Diagnostic diagnostic_of(const Refusal&);
-
-// The file that this process runs.
-std::filesystem::path this_executable();
 
 }  // namespace mopt::cli

@@ -1,4 +1,5 @@
-// One function per command: prints its result, answers the exit code, throws Failure or mopt::Error.
+// One function per command: prints its result, answers the exit code, throws Failure or
+// mopt::Error.
 #pragma once
 
 #include "host/cli/app.hpp"

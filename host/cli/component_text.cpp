@@ -8,20 +8,29 @@ namespace {
 
 std::string type_word(mopt_type type) {
   switch (type) {
-    case MOPT_BOOL: return "true or false";
-    case MOPT_INT: return "a whole number";
-    case MOPT_FLOAT: return "a number";
-    default: return "a text";
+    case MOPT_BOOL:
+      return "true or false";
+    case MOPT_INT:
+      return "a whole number";
+    case MOPT_FLOAT:
+      return "a number";
+    default:
+      return "a text";
   }
 }
 
 std::string value_text(const mopt_value& v) {
   switch (v.type) {
-    case MOPT_BOOL: return v.as.i != 0 ? "true" : "false";
-    case MOPT_INT: return std::to_string(v.as.i);
-    case MOPT_FLOAT: return measure_text(v.as.f);
-    case MOPT_STR: return "\"" + std::string(view(v.as.s)) + "\"";
-    default: return {};
+    case MOPT_BOOL:
+      return v.as.i != 0 ? "true" : "false";
+    case MOPT_INT:
+      return std::to_string(v.as.i);
+    case MOPT_FLOAT:
+      return measure_text(v.as.f);
+    case MOPT_STR:
+      return "\"" + std::string(view(v.as.s)) + "\"";
+    default:
+      return {};
   }
 }
 

@@ -36,9 +36,9 @@ class Console {
   void text(std::string_view);
   void document(std::string_view json);
 
-  void note(std::string_view line);     // not with --quiet
-  void detail(std::string_view line);   // only with --verbose
-  void report(const Diagnostic&);       // a warning or an error, always
+  void note(std::string_view line);    // not with --quiet
+  void detail(std::string_view line);  // only with --verbose
+  void report(const Diagnostic&);      // a warning or an error, always
   Progress& progress() { return progress_; }
 
   // Ends a command that failed: the diagnostics, with --json also {"problems"} as the document.

@@ -15,9 +15,9 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {MOPT_INVALID_ARGUMENT, "E303"}, {MOPT_NOT_FOUND, "M101"},     {MOPT_UNSUPPORTED, "M102"},
-    {MOPT_OUT_OF_MEMORY, "R101"},    {MOPT_CANCELLED, "I101"},     {MOPT_IO, "M101"},
-    {MOPT_DATA_LOSS, "M103"},        {MOPT_DEVICE, "R103"},        {MOPT_ABI_MISMATCH, "P103"},
+    {MOPT_INVALID_ARGUMENT, "E303"}, {MOPT_NOT_FOUND, "M101"}, {MOPT_UNSUPPORTED, "M102"},
+    {MOPT_OUT_OF_MEMORY, "R101"},    {MOPT_CANCELLED, "I101"}, {MOPT_IO, "M101"},
+    {MOPT_DATA_LOSS, "M103"},        {MOPT_DEVICE, "R103"},    {MOPT_ABI_MISMATCH, "P103"},
 };
 
 const char* code_of(mopt_code code) {

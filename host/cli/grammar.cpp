@@ -27,8 +27,8 @@ constexpr OptionSpec kCommon[] = {
 };
 
 constexpr OptionSpec kDtype = {"dtype", "TYPE",
-                               "bf16 (default: the model's own type, sums in float32) or float32: "
-                               "everything in float32",
+                               "compute in bf16 or in float32; default: the model's own type. "
+                               "Sums are in float32 always",
                                Arity::kValue};
 
 constexpr OptionSpec kJob[] = {
@@ -90,12 +90,10 @@ constexpr OptionSpec kGenerate[] = {
 constexpr OptionSpec kTokenize[] = {
     {"jsonl", "", "a JSON string per line, so that any text fits; with --decode a JSON array",
      Arity::kFlag},
-    {"decode", "", "lines hold ids, separated by spaces or commas; print their text",
-     Arity::kFlag},
+    {"decode", "", "lines hold ids, separated by spaces or commas; print their text", Arity::kFlag},
     {"no-special", "", "add no special tokens when encoding, skip them when decoding",
      Arity::kFlag},
-    {"chat", "FILE.json", "messages for the model's chat template instead of lines",
-     Arity::kValue},
+    {"chat", "FILE.json", "messages for the model's chat template instead of lines", Arity::kValue},
 };
 
 constexpr OptionSpec kConvert[] = {
@@ -115,12 +113,18 @@ constexpr CommandSpec kCommands[] = {
      "mopt-host --recipe fp8 --model ./Qwen3-8B --output ./Qwen3-8B-fp8\n"
      "mopt-host --recipe nvfp4 --model ./Qwen3-8B --output ./out --check\n"
      "mopt-host --recipe ./mine.toml --set calibration.samples=64\n"},
-    {"plugins", "", 0, "which plugins are loaded, which are refused and why",
+    {"plugins",
+     "",
+     0,
+     "which plugins are loaded, which are refused and why",
      "Lists every plugin with its components. With --verbose also the options of each component.",
      {},
      "mopt-host plugins\n"
      "mopt-host plugins --plugin-dir ./build/plugins --json\n"},
-    {"explain", "NAME", 1, "what a name means",
+    {"explain",
+     "NAME",
+     1,
+     "what a name means",
      "Explains a plugin or component and its options, an option, a role, a recipe of the library, "
      "a diagnostic code or an engine.",
      {},
@@ -134,8 +138,7 @@ constexpr CommandSpec kCommands[] = {
     {"verify", "DIR", 1, "is a checkpoint whole, and do engines take it",
      "Checks tensors against the config, scales, merged layers and the index. Ends with 4 unless "
      "all is well.",
-     kVerify,
-     "mopt-host verify ./out --source ./Qwen3-8B --engine vllm\n"},
+     kVerify, "mopt-host verify ./out --source ./Qwen3-8B --engine vllm\n"},
     {"eval", "PATH", 1, "perplexity, and distance from a reference",
      "Computes the perplexity of a source or of what was written, from the written bytes. With "
      "--reference also the divergence of the two.",
@@ -156,8 +159,7 @@ constexpr CommandSpec kCommands[] = {
     {"convert", "SRC DST", 2, "into another container or element type",
      "Reads any format and writes safetensors: a directory, or one file when DST ends with "
      ".safetensors.",
-     kConvert,
-     "mopt-host convert model.gguf ./model --dtype bf16\n"},
+     kConvert, "mopt-host convert model.gguf ./model --dtype bf16\n"},
     {"diff", "A B", 2, "compare two models tensor by tensor",
      "Quantized tensors are compared after dequantization.", kDiff,
      "mopt-host diff ./Qwen3-8B ./out --max-rows 20\n"},

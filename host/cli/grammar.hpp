@@ -20,7 +20,7 @@ struct CommandSpec {
   std::string_view summary;    // one line of the list of commands
   std::string_view text;       // paragraphs of its own help
   std::span<const OptionSpec> options;
-  std::string_view examples;   // lines of a shell
+  std::string_view examples;  // lines of a shell
 };
 
 std::span<const OptionSpec> common_options();

@@ -48,13 +48,16 @@ std::string program_help(int asked) {
          "\n       " + wrap("mopt-host COMMAND [arguments] [options]", width - 7, 7) + "\n\n" +
          wrap(job.text, width) + "\n\nThe main job:\n" + option_list(job.options, width) +
          "\nLooking at results:\n" + entries(list, width) + "\nWith every command:\n" +
-         option_list(common_options(), width) + "\nExamples:\n" + examples(job.examples) +
-         "\n" + wrap("'mopt-host COMMAND --help' says more about a command, 'mopt-host explain "
-                     "NAME' about a format, option, role, recipe, engine or diagnostic code.",
-                     width) +
-         "\n" + wrap("Exit codes: 0 done, 1 a bug of ours, 2 recipe or usage, 3 model or data, 4 "
-                     "verification, 5 accuracy gate, 6 resources, 7 interrupted and resumable.",
-                     width) +
+         option_list(common_options(), width) + "\nExamples:\n" + examples(job.examples) + "\n" +
+         wrap(
+             "'mopt-host COMMAND --help' says more about a command, 'mopt-host explain "
+             "NAME' about a format, option, role, recipe, engine or diagnostic code.",
+             width) +
+         "\n" +
+         wrap(
+             "Exit codes: 0 done, 1 a bug of ours, 2 recipe or usage, 3 model or data, 4 "
+             "verification, 5 accuracy gate, 6 resources, 7 interrupted and resumable.",
+             width) +
          "\n";
 }
 
@@ -65,8 +68,8 @@ std::string command_help(const CommandSpec& c, int asked) {
   std::string out = "Usage: mopt-host " + std::string(c.name) + arguments + " [options]\n\n" +
                     wrap(c.text, width) + "\n";
   if (!c.options.empty()) out += "\nOptions:\n" + option_list(c.options, width);
-  return out + "\nWith every command:\n" + option_list(common_options(), width) +
-         "\nExamples:\n" + examples(c.examples);
+  return out + "\nWith every command:\n" + option_list(common_options(), width) + "\nExamples:\n" +
+         examples(c.examples);
 }
 
 }  // namespace mopt::cli

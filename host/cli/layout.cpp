@@ -83,7 +83,8 @@ std::string shorten_middle(std::string_view text, int width) {
   size_t at = text.size();
   for (int used = 0; at > 0;) {
     size_t begin = at - 1;
-    while (begin > 0 && is_continuation(text[begin])) --begin;
+    while (begin > 0 && is_continuation(text[begin]))
+      --begin;
     used += display_width(text.substr(begin, at - begin));
     if (used > tail) break;
     at = begin;

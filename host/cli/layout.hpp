@@ -30,8 +30,8 @@ struct Column {
   Shrink shrink = Shrink::kNever;
 };
 
-// Columns two spaces apart under their titles. A table that is too wide shrinks its columns that may,
-// then loses the ends of its lines. Cells are printed with control characters escaped.
+// Columns two spaces apart under their titles. A table that is too wide shrinks its columns that
+// may, then loses the ends of its lines. Cells are printed with control characters escaped.
 class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}

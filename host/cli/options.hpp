@@ -13,7 +13,7 @@ namespace mopt::cli {
 enum class OutputKind { kText, kJson };
 enum class Verbosity { kQuiet, kNormal, kVerbose };
 enum class ColorMode { kAuto, kAlways, kNever };
-enum class Precision { kModel, kFloat32 };  // --dtype of what computes
+enum class Precision { kModel, kBf16, kFloat32 };  // --dtype of what computes
 
 struct CommonOptions {
   std::vector<std::filesystem::path> plugin_dirs, plugins;
@@ -113,10 +113,10 @@ struct HelpOptions {
 };
 struct VersionOptions {};
 
-using Command = std::variant<HelpOptions, VersionOptions, JobOptions, PluginsOptions,
-                             ExplainOptions, InspectOptions, VerifyOptions, EvalOptions,
-                             LogitsOptions, GenerateOptions, TokenizeOptions, ConvertOptions,
-                             DiffOptions>;
+using Command =
+    std::variant<HelpOptions, VersionOptions, JobOptions, PluginsOptions, ExplainOptions,
+                 InspectOptions, VerifyOptions, EvalOptions, LogitsOptions, GenerateOptions,
+                 TokenizeOptions, ConvertOptions, DiffOptions>;
 
 struct Invocation {
   CommonOptions common;

@@ -106,7 +106,7 @@ std::string required(const Arguments& args, std::string_view option, const char*
 
 Precision precision_of(const Arguments& args) {
   return choice<Precision>(args, "dtype",
-                           {{"bf16", Precision::kModel}, {"float32", Precision::kFloat32}},
+                           {{"bf16", Precision::kBf16}, {"float32", Precision::kFloat32}},
                            Precision::kModel);
 }
 
@@ -138,11 +138,10 @@ CommonOptions common_of(const Arguments& args) {
   c.verbosity = args.has("quiet")     ? Verbosity::kQuiet
                 : args.has("verbose") ? Verbosity::kVerbose
                                       : Verbosity::kNormal;
-  c.color = choice<ColorMode>(args, "color",
-                              {{"auto", ColorMode::kAuto},
-                               {"always", ColorMode::kAlways},
-                               {"never", ColorMode::kNever}},
-                              ColorMode::kAuto);
+  c.color = choice<ColorMode>(
+      args, "color",
+      {{"auto", ColorMode::kAuto}, {"always", ColorMode::kAlways}, {"never", ColorMode::kNever}},
+      ColorMode::kAuto);
   return c;
 }
 
@@ -201,8 +200,8 @@ Command generate_of(const Arguments& args) {
   o.chat = path_of(args, "chat");
   o.max_new_tokens = whole_number(args, "max-new-tokens", 1, o.max_new_tokens);
   constexpr double kAny = std::numeric_limits<double>::max();
-  o.temperature = real_number(
-      args, "temperature", {0, kAny, "a number of at least 0", Interval::Lower::kClosed}, 0);
+  o.temperature = real_number(args, "temperature",
+                              {0, kAny, "a number of at least 0", Interval::Lower::kClosed}, 0);
   o.top_p = real_number(args, "top-p",
                         {0, 1, "a number above 0 and at most 1", Interval::Lower::kOpen}, 1);
   o.seed = static_cast<uint64_t>(whole_number(args, "seed", 0, 0));
@@ -266,9 +265,8 @@ Command command_of(const Arguments& args) {
 
 uint64_t parse_size(std::string_view option, const std::string& text) {
   constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"", 1},           {"B", 1},           {"kB", 1e3},          {"KB", 1e3},
-      {"MB", 1e6},       {"GB", 1e9},        {"TB", 1e12},         {"KiB", 0x1p10},
-      {"MiB", 0x1p20},   {"GiB", 0x1p30},    {"TiB", 0x1p40}};
+      {"", 1},      {"B", 1},        {"kB", 1e3},     {"KB", 1e3},     {"MB", 1e6},    {"GB", 1e9},
+      {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
   const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
   const std::optional<double> value = number<double>(std::string_view(text).substr(0, digits));
   const auto* unit = std::ranges::find_if(
@@ -287,8 +285,10 @@ std::vector<int64_t> parse_ids(std::string_view option, const std::string& text)
   for (bool more = true; more;) {
     const size_t comma = rest.find(',');
     std::string_view one = rest.substr(0, comma);
-    while (one.starts_with(' ')) one.remove_prefix(1);
-    while (one.ends_with(' ')) one.remove_suffix(1);
+    while (one.starts_with(' '))
+      one.remove_prefix(1);
+    while (one.ends_with(' '))
+      one.remove_suffix(1);
     const std::optional<int64_t> id = number<int64_t>(one);
     if (!id || *id < 0) bad_value(option, text, "ids such as 1,2,3");
     ids.push_back(*id);

@@ -11,8 +11,7 @@ Json json_of(const LoadedPlugin& loaded) {
   Json components = Json::array();
   for (uint64_t i = 0; i < loaded.plugin->n_components; ++i) {
     const mopt_component& c = loaded.plugin->components[i];
-    components.push_back(
-        {{"name", c.name}, {"interface", c.interface_id}, {"summary", c.summary}});
+    components.push_back({{"name", c.name}, {"interface", c.interface_id}, {"summary", c.summary}});
   }
   return {{"file", loaded.file.string()},
           {"id", loaded.plugin->id},
@@ -41,8 +40,8 @@ std::string page(const Registry& registry, Verbosity verbosity, int width) {
     std::vector<Entry> list;
     for (uint64_t i = 0; i < p.n_components; ++i) {
       const mopt_component& c = p.components[i];
-      list.push_back({printable(interface_word(c.interface_id) + " " + c.name),
-                      printable(c.summary)});
+      list.push_back(
+          {printable(interface_word(c.interface_id) + " " + c.name), printable(c.summary)});
       if (verbosity != Verbosity::kVerbose) continue;
       for (Entry& option : option_entries({c.options, c.n_options}))
         list.push_back({"    " + option.name, option.text});

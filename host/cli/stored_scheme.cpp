@@ -1,7 +1,5 @@
 #include "host/cli/stored_scheme.hpp"
 
-#include "host/recipe/recipe.hpp"
-
 namespace mopt::cli {
 
 namespace {
@@ -15,9 +13,12 @@ std::vector<TensorDecl> declarations(const Container& container) {
   return decls;
 }
 
-OptionSet defaults(const Component& c) {
-  return default_options({std::string(c.name()), std::string(c.interface_id()),
-                          c.entry->summary, c.file.string(), c.options()});
+// Every option of a component at its default; static data of the plugin.
+std::vector<mopt_setting> defaults(const Component& c) {
+  std::vector<mopt_setting> settings;
+  for (const mopt_option& o : c.options())
+    settings.push_back({str(o.name), o.def});
+  return settings;
 }
 
 }  // namespace
@@ -25,11 +26,10 @@ OptionSet defaults(const Component& c) {
 StoredLayout read_layout(const Registry& registry, const Container& container) {
   const std::vector<TensorDecl> tensors = declarations(container);
   for (const Component& component : registry.components(MOPT_EXPORTER_INTERFACE)) {
-    const OptionSet options = defaults(component);
-    auto exporter = std::make_unique<Exporter>(registry, component, options.settings());
+    auto exporter = std::make_unique<Exporter>(registry, component, defaults(component));
     try {
-      ReadResult read = exporter->read(
-          tensors, [&](std::string_view name) { return container.document(name); });
+      ReadResult read =
+          exporter->read(tensors, [&](std::string_view name) { return container.document(name); });
       if (read.params.empty()) continue;
       return {std::move(exporter), std::move(read)};
     } catch (const Error& e) {

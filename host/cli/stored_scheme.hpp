@@ -10,8 +10,8 @@
 
 namespace mopt::cli {
 
-// The quantized parameters of a checkpoint with the exporter that understood it; an exporter's names
-// live as long as its plugin.
+// The quantized parameters of a checkpoint with the exporter that understood it; an exporter's
+// names live as long as its plugin.
 struct StoredLayout {
   std::unique_ptr<Exporter> exporter;  // null: not quantized, or no loaded layout knows it
   ReadResult read;
