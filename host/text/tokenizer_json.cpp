@@ -353,7 +353,11 @@ Json parse(std::string_view text) {
 TokenizerSpec read_tokenizer_json(std::string_view text) {
   const Json root = parse(text);
   if (!root.is_object()) damaged("the top", "a table");
-  const auto part = [&](const char* key) { return root.contains(key) ? root[key] : Json(); };
+  // By reference: a copy would follow any nesting on the stack.
+  const Json absent;
+  const auto part = [&](const char* key) -> const Json& {
+    return root.contains(key) ? root[key] : absent;
+  };
   TokenizerSpec spec;
   spec.model = model_of(member(root, "model", "the top"));
   spec.added_tokens = added_tokens_of(part("added_tokens"));
