@@ -30,6 +30,11 @@ __attribute__((always_inline)) MOPT_AVX512_BF16 inline __m512 add_pairs(__m512 s
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
 
+// 16 bf16 numbers, rounded to nearest even.
+__attribute__((always_inline)) MOPT_AVX512_BF16 inline __m256i round_to_bf16(__m512 x) {
+  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
+}
+
 }  // namespace mopt::compute
 #else
 namespace mopt::compute {

@@ -1,7 +1,5 @@
 #include "host/compute/attention/attention.hpp"
 
-#include "host/compute/simd.hpp"
-
 #include <array>
 
 namespace mopt::compute {
@@ -10,7 +8,7 @@ namespace {
 constexpr std::array kKernels{
     Kernel<AttentionProblem>{"attention.avx512_bf16", attention_avx512_bf16_refuses,
                              attention_avx512_bf16},
-    Kernel<AttentionProblem>{"attention.highway", need_simd<AttentionProblem>, attention_highway},
+    Kernel<AttentionProblem>{"attention.highway", attention_highway_refuses, attention_highway},
     Kernel<AttentionProblem>{"attention.reference", accept_any<AttentionProblem>,
                              attention_reference},
 };

@@ -7,6 +7,9 @@
 #include "host/compute/scratch.hpp"
 #include "host/compute/simd.hpp"
 
+#include <cstring>
+#include <limits>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "host/compute/attention/attention_cpu.cpp"
 #include "hwy/foreach_target.h"  // must come before simd-inl.hpp
@@ -80,10 +83,12 @@ struct Singles {
     to_cells(x, d, cells);
   }
 
-  // Probabilities as they multiply the values: rounded to T.
+  // Exponentials become probabilities as they multiply the values: times `share`, rounded to T.
   template <class T>
-  static void put(F p, int64_t i, float* row, const T* type) {
-    ln::store(ln::round_as(p, type), row + i);
+  static void share(float* row, int64_t columns, float share, const T* type) {
+    for (int64_t i = 0; i < columns; i += ln::lanes()) {
+      ln::store(ln::round_as(hn::Mul(ln::load(row + i), ln::all(share)), type), row + i);
+    }
   }
 };
 
@@ -129,8 +134,14 @@ struct Pairs {
   }
 
   // In place: the rounded numbers fill the first half of the row.
-  static void put(F p, int64_t i, float* row, const Bf16*) {
-    ln::store(p, reinterpret_cast<Bf16*>(row) + i);
+  static HWY_NOINLINE MOPT_AVX512_BF16 void share(float* row, int64_t columns, float share,
+                                                  const Bf16*) {
+    auto* out = reinterpret_cast<char*>(row);
+    const __m512 by = _mm512_set1_ps(share);
+    for (int64_t i = 0; i < columns; i += 16) {
+      const __m512 p = _mm512_mul_ps(_mm512_loadu_ps(row + i), by);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2 * i), round_to_bf16(p));
+    }
   }
 };
 #  endif
@@ -274,31 +285,24 @@ class Run {
     }
   }
 
-  // Columns begin..end of a row of scores become probabilities, the others zero.
+  // Columns begin..end of a row of scores become probabilities, the others zero. The scale, which
+  // is positive, multiplies differences to the largest score: one rounding less than scaling
+  // scores.
   void softmax(float* row, int64_t columns, int64_t begin, int64_t end) const {
-    const float inf = hwy::HighestValue<float>() * 2.0f;
-    std::fill(row, row + begin, -inf);
-    std::fill(row + end, row + columns, -inf);
+    const float lowest = -std::numeric_limits<float>::infinity();
+    std::fill(row, row + begin, lowest);
+    std::fill(row + end, row + columns, lowest);
     const int64_t step = ln::lanes();
-    const F scale = ln::all(p_.scale);
-    // A score that is ruled out stays so when the scale is negative.
-    const auto scaled = [&](int64_t i) {
-      const F x = ln::load(row + i);
-      return hn::IfThenElse(hn::Eq(x, ln::all(-inf)), x, hn::Mul(x, scale));
-    };
-    F most = ln::all(-inf), sum = ln::all(0.0f);
+    F most = ln::all(lowest), sum = ln::all(0.0f);
     for (int64_t i = 0; i < columns; i += step)
-      most = hn::Max(most, scaled(i));
-    const F max = ln::all(max_of(most));
+      most = hn::Max(most, ln::load(row + i));
+    const F max = ln::all(max_of(most)), scale = ln::all(p_.scale);
     for (int64_t i = 0; i < columns; i += step) {
-      const F e = exp(hn::Sub(scaled(i), max));
+      const F e = exp(hn::Mul(hn::Sub(ln::load(row + i), max), scale));
       sum = hn::Add(sum, e);
       ln::store(e, row + i);
     }
-    const F share = ln::all(1.0f / sum_of(sum));
-    for (int64_t i = 0; i < columns; i += step) {
-      Unit::put(hn::Mul(ln::load(row + i), share), i, row, static_cast<const T*>(nullptr));
-    }
+    Unit::share(row, columns, 1.0f / sum_of(sum), static_cast<const T*>(nullptr));
   }
 
   void sum_values(const float* scores, int64_t rows, const Span& span, const char* values,
@@ -352,7 +356,13 @@ void attention_highway(const AttentionProblem& p) {
   HWY_DYNAMIC_DISPATCH(attention_simd)(p);
 }
 
+std::string_view attention_highway_refuses(const AttentionProblem& p) {
+  if (!(p.scale > 0.0f)) return "needs a positive scale";
+  return need_simd(p);
+}
+
 std::string_view attention_avx512_bf16_refuses(const AttentionProblem& p) {
+  if (!(p.scale > 0.0f)) return "needs a positive scale";
   if (!is_bf16(p.q)) return "multiplies bf16 only";
   if ((hwy::SupportedTargets() & HWY_AVX3) == 0 || !has_avx512_bf16()) {
     return "this CPU has no AVX512_BF16";
