@@ -287,7 +287,7 @@ void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float g
       for (const NamedTensor& part : parts) {
         if (part.name == MOPT_ROLE_INPUT_SCALE) stored = *part.tensor.data<float>();
       }
-      layer.output_error = output_error(quantized, *weight, *sample->second, stored);
+      layer.output_error = output_error(quantized, *weight, **sample->second, stored);
     }
   } else {
     parts.push_back({"weight", std::move(owned)});

@@ -16,7 +16,8 @@ struct Calibrated {
   std::map<size_t, float> input_range, kv_range;
   // A few rows of the layer's input, f32 or bf16 [rows, channels], to measure the output's error
   // on.
-  std::map<size_t, Tensor> sample;
+  std::map<size_t, const Tensor*> sample;
+  std::map<graph::ValueId, Tensor> samples;  // what sample points into
 };
 
 struct Timing {

@@ -333,13 +333,12 @@ void Planner::add_site(size_t index, mopt_operand operand, const mopt_scheme& sc
   const mopt_site abi{sizeof(mopt_site), operand, str(site.name),
                       str(site.role),    &scheme, site.channels};
   for (Calibrator& calibrator : calibrators_) {
-    for (std::string& stat : calibrator.plan(abi)) {
-      if (stat != MOPT_STAT_ABSMAX) {
-        faults_.add_tensor("M206", site.name,
-                           "the calibrator wants the statistic '" + stat +
-                               "', this host computes: " MOPT_STAT_ABSMAX);
-      }
-      site.stats.push_back(std::move(stat));
+    site.stats.push_back(calibrator.plan(abi));
+    for (const std::string& stat : site.stats.back()) {
+      if (stat == MOPT_STAT_ABSMAX) continue;
+      faults_.add_tensor("M206", site.name,
+                         "the calibrator wants the statistic '" + stat +
+                             "', this host computes: " MOPT_STAT_ABSMAX);
     }
   }
   plan_.last_forward_block = std::max(plan_.last_forward_block, block);

@@ -63,7 +63,7 @@ struct Site {
   graph::ValueId value = 0;  // what to observe
   int block = -1;
   int64_t channels = 0;
-  std::vector<std::string> stats;  // what the calibrator asked for
+  std::vector<std::vector<std::string>> stats;  // what each calibrator asked for
 };
 
 struct Cost {

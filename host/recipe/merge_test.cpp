@@ -91,11 +91,10 @@ TEST_CASE("extends by name looks into the library only") {
 }
 
 TEST_CASE("E201: a base that is not there, or outside of the library") {
-  CHECK(
-      faults("extends = [\"./no.toml\"]\n") ==
-      Lines{"q.toml:2:12: error[E201]: cannot extend './no.toml': it does not exist (looked for "
-            "./no.toml); name a recipe of the library, such as \"general/base\", or a file with ./ "
-            "or ../"});
+  CHECK(faults("extends = [\"./no.toml\"]\n") ==
+        Lines{"q.toml:2:12: error[E201]: cannot extend './no.toml': it does not exist (looked for "
+              "no.toml); name a recipe of the library, such as \"general/base\", or a file with ./ "
+              "or ../"});
   for (const char* name : {"general/no", "no", "general/../../q", "/etc/hostname", ""}) {
     const Lines got = faults(std::string("extends = [\"").append(name).append("\"]\n"));
     CAPTURE(name);
@@ -170,7 +169,7 @@ TEST_CASE("a bad --set is reported with its place, whatever is wrong with it") {
         Lines{"--set quantize.rule.linear.weight: error[E108]: 'quantize.rule' has no element with "
               "the id 'linear'; did you mean 'linears'?"});
   CHECK(faults("", {"a=1\nb.c=2"}).size() == 1);  // one key, whatever the text
-  CHECK(faults("", {"=1", "extends=x", "a b=1"}).size() == 3);
+  CHECK(faults("", {"=1", "extends=x", "schema=2", "a b=1"}).size() == 4);
   CHECK(
       faults("", {"export.shard_gb=fast"}) ==
       Lines{"--set export.shard_gb: error[E102]: expected a number for 'export.shard_gb', found a "

@@ -1,6 +1,8 @@
 // For the tests of this folder: recipes in a scratch directory, and a catalogue in memory.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -15,6 +17,18 @@
 #include "host/recipe/recipe.hpp"
 #include "mopt/mopt.h"
 #include "mopt/plugin.hpp"
+
+namespace doctest {
+template <>
+struct StringMaker<std::vector<std::string>> {
+  static String convert(const std::vector<std::string>& lines) {
+    std::string out;
+    for (const std::string& line : lines)
+      out += "\n  " + line;
+    return out.c_str();
+  }
+};
+}  // namespace doctest
 
 namespace mopt::test {
 

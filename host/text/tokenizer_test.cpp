@@ -2,9 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
 
-#include "mopt/error.hpp"
+#include "host/text/unicode.hpp"
 #include "tests/golden.hpp"
 
 namespace mopt::text {
@@ -92,6 +95,76 @@ TEST_CASE("random ids are decoded as the original does, at once and streamed") {
       CAPTURE(row.dump());
       check_decode(golden->tokenizer, ids, ShowSpecial::kKeep, row["decoded"]);
       check_decode(golden->tokenizer, ids, ShowSpecial::kSkip, row["decoded_skip_special"]);
+    }
+  }
+}
+
+TEST_CASE("the same ids come from many threads at once") {
+  const auto golden = load("bpe_llama3");
+  if (!golden) return;
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (const Json& row : golden->expected["encode"]) {
+        const auto text = row["text"].get<std::string>();
+        if (golden->tokenizer.encode(text, SpecialTokens::kNone) != ids_of(row, "ids")) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("bytes that are not UTF-8 are read as U+FFFD, and NUL is a character") {
+  const auto golden = load("bpe_qwen2");
+  if (!golden) return;
+  const Tokenizer& tokenizer = golden->tokenizer;
+  const auto encode = [&](std::string_view text) {
+    return tokenizer.encode(text, SpecialTokens::kNone);
+  };
+  CHECK(encode("a\xFF\xE4\xB8z") == encode("a\uFFFD\uFFFDz"));
+  CHECK(encode("\xED\xA0\x80") == encode("\uFFFD\uFFFD\uFFFD"));
+  const std::string zeros("a\0\0b", 4);
+  CHECK(tokenizer.decode(encode(zeros), ShowSpecial::kKeep) == zeros);
+  CHECK(encode("").empty());
+  CHECK(tokenizer.decode({}, ShowSpecial::kKeep).empty());
+}
+
+TEST_CASE("text survives encoding and decoding when nothing normalizes it") {
+  const auto golden = load("bpe_llama3");
+  if (!golden) return;
+  std::mt19937 random(3);
+  for (int round = 0; round < 300; ++round) {
+    std::string bytes(random() % 60, ' ');
+    for (char& c : bytes) {
+      c = static_cast<char>(random());
+    }
+    const std::string text = to_valid_utf8(bytes);
+    CAPTURE(text);
+    const Ids ids = golden->tokenizer.encode(text, SpecialTokens::kNone);
+    CHECK(golden->tokenizer.decode(ids, ShowSpecial::kKeep) == text);
+    CHECK(stream(golden->tokenizer, ids, ShowSpecial::kKeep) == text);
+  }
+}
+
+TEST_CASE("a stream never gives half a character") {
+  for (const char* name : kGoldens) {
+    CAPTURE(name);
+    const auto golden = load(name);
+    if (!golden) continue;
+    for (const Json& row : golden->expected["encode"]) {
+      StreamDecoder decoder(golden->tokenizer, ShowSpecial::kKeep);
+      const auto decoded = row["decoded"].get<std::string>();
+      std::string so_far;
+      for (const int32_t id : ids_of(row, "ids")) {
+        const std::string part = decoder.push(id);
+        so_far += part;
+        CHECK(is_valid_utf8(part));
+        CHECK(decoded.starts_with(so_far));
+      }
     }
   }
 }
