@@ -41,6 +41,11 @@ std::string percent(double value) {
   return std::isfinite(value) ? text_of(100 * value, "%.3g") + " %" : "–";
 }
 
+// Steps of a short run are told in tenths.
+std::string step_text(double seconds) {
+  return seconds < 10 ? text_of(seconds, "%.1f") + " s" : duration_text(seconds);
+}
+
 std::string element(std::string_view tag, const std::string& inside, std::string_view cls = {}) {
   const std::string attribute = cls.empty() ? "" : " class=\"" + std::string(cls) + "\"";
   return "<" + std::string(tag) + attribute + ">" + inside + "</" + std::string(tag) + ">";
@@ -123,7 +128,7 @@ std::string tiles(const Report& r) {
                      tile(size_text(r.output.bytes), "after") +
                      tile(text_of(ratio, "%.2f") + " ×", "smaller") +
                      tile(text_of(r.output.bits_per_weight, "%.3g"), "bits per weight") +
-                     tile(duration_text(r.seconds.total), "total time") +
+                     tile(step_text(r.seconds.total), "total time") +
                      tile(size_text(r.memory.peak_bytes), "peak memory"),
                  "tiles") +
          "\n";
@@ -187,11 +192,11 @@ std::string time_split(const Report& r) {
     if (width < 0.05) continue;
     bar += "<rect class=\"" + cls + "\" x=\"" + text_of(at, "%.2f") + "\" width=\"" +
            text_of(width, "%.2f") + "\" height=\"22\"/>";
-    legend += element(
-        "li",
-        "<i class=\"" + cls + "\"></i>" +
-            element("span", std::string(parts[i].name) + " " + duration_text(parts[i].seconds)),
-        cls);
+    legend +=
+        element("li",
+                "<i class=\"" + cls + "\"></i>" +
+                    element("span", std::string(parts[i].name) + " " + step_text(parts[i].seconds)),
+                cls);
     at += width;
   }
   return section("Time",
@@ -223,7 +228,7 @@ std::string verification(const Report& r) {
     const char* cls = e.verdict == "takes" ? "good" : e.verdict == "refuses" ? "bad" : "soft";
     rows += element("tr", cell("", element("b", html_escape(e.engine)), "name") +
                               cell("verdict", element("span", html_escape(e.verdict), cls)) +
-                              cell("reason", html_escape(e.reason))) +
+                              cell("reason", html_escape(e.reason), "wide")) +
             "\n";
   }
   constexpr const char* kTitles[] = {"engine", "verdict", "reason"};
@@ -242,7 +247,7 @@ std::string evaluations(const Report& r) {
                                            *e.passed ? "good" : "bad");
     rows += element("tr",
                     cell("", element("b", html_escape(e.id)) + " " + html_escape(e.kind), "name") +
-                        cell("data", name_html(e.data)) +
+                        cell("data", name_html(e.data), "wide") +
                         cell("tokens", grouped(static_cast<uint64_t>(e.tokens)), "num") +
                         cell("perplexity", text_of(e.perplexity, "%.5g"), "num") +
                         cell("source", text_of(e.reference_perplexity, "%.5g"), "num") +

@@ -98,6 +98,7 @@ details { margin-top: .4rem; } summary { cursor: pointer; }
   table.cards td.name { grid-column: 1 / -1; }
   table.cards td::before { content: attr(data-label) " "; color: var(--soft); font-size: .85em; }
   table.cards td.name::before { content: ""; }
+  table.cards td.wide { grid-column: 1 / -1; } table.cards td:empty { display: none; }
   table.cards tr.worst { background: var(--hot); box-shadow: inset 3px 0 0 var(--warn);
     padding-left: .6rem; }
   table.cards tr.worst td.name { box-shadow: none; padding-left: 0; }
