@@ -8,7 +8,6 @@
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/evaluate.hpp"
 #include "host/pipeline/verify.hpp"
-#include "host/report/html.hpp"
 
 namespace mopt::pipeline {
 namespace {
