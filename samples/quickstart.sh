@@ -12,7 +12,7 @@ step() { printf '\n== %s\n' "$1"; }
 seconds() { printf '   (%s s so far)\n' "$SECONDS"; }
 
 step "build"
-bash tests/build.sh | tail -n 1
+bash tests/build.sh
 seconds
 
 mkdir -p "$models"

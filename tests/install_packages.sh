@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(
-  g++ cmake ninja-build ccache binutils
+  g++ cmake ninja-build ccache binutils pkg-config
   libboost-dev libboost-program-options-dev libboost-filesystem-dev libboost-system-dev
   libtomlplusplus-dev libtbb-dev libdnnl-dev libhwy-dev nlohmann-json3-dev libfmt-dev
   libspdlog-dev libpcre2-dev libicu-dev libxxhash-dev libssl-dev doctest-dev clang-format

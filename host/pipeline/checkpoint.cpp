@@ -65,26 +65,29 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const Registry& registry,
     out->dtype_ = prevailing_dtype(out->container_);
     out->read_description();
   });
-  if (adapter == "none") return out;
+  if (adapter != "none") out->build_graph(adapter);
+  return out;
+}
+
+void Checkpoint::build_graph(std::string_view adapter) {
   try {
-    if (!out->config_) {
+    if (!config_) {
       throw Error(MOPT_DATA_LOSS,
                   "config.json is missing beside it; copy it from the model's repository");
     }
-    out->graph_ = graph::adapt(registry, out->container_, *out->config_, adapter);
-    if (!out->quantized()) graph::check_parameters(*out->graph_, out->container_);
+    graph_ = graph::adapt(registry_, container_, *config_, adapter);
+    if (!quantized()) graph::check_parameters(*graph_, container_);
   } catch (const Error& e) {
     Diagnostic d;
     d.code = e.code() == MOPT_NOT_FOUND          ? "M201"
              : e.code() == MOPT_INVALID_ARGUMENT ? "M202"
-             : out->config_                      ? "M108"
+             : config_                           ? "M108"
                                                  : "M107";
-    d.file = file;
+    d.file = container_.path().string();
     d.tensor = e.where();
     d.message = e.what();
     throw Failure(d);
   }
-  return out;
 }
 
 void Checkpoint::read_description() {

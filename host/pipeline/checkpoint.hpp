@@ -31,9 +31,12 @@ struct InputFormat {
 
 class Checkpoint {
  public:
-  // adapter: "auto", "none", or a component. With "none" there is no graph. Throws Failure.
+  // adapter: "auto", "none", or a component. With "none" there is no graph, until build_graph is
+  // called. Throws Failure.
   static std::unique_ptr<Checkpoint> open(const Registry&, const std::filesystem::path&,
                                           std::string_view adapter = "auto");
+
+  void build_graph(std::string_view adapter);
 
   const Registry& registry() const { return registry_; }
   const Container& container() const { return container_; }

@@ -101,7 +101,7 @@ BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOp
       exec_(checkpoint.registry().services().cpu()),
       block_(block),
       options_(std::move(options)) {
-  if (options_.wanted.empty()) options_.wanted = graph_.blocks[block].live_out;
+  wanted_ = options_.wanted.value_or(graph_.blocks[block].live_out);
   select_ops();
   for (Step& step : steps_)
     prepare(checkpoint, step);
@@ -112,7 +112,7 @@ BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOp
 void BlockProgram::select_ops() {
   const graph::Block& b = block();
   std::vector<bool> needed(graph_.values.size(), false);
-  for (const ValueId v : options_.wanted)
+  for (const ValueId v : wanted_)
     needed[v] = true;
   for (const ValueId v : options_.observed)
     needed[v] = true;
@@ -142,8 +142,8 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
     auto [name, weight] = load(op.in[1]);
     std::optional<ParamData> bias;
     if (op.in.size() == 3) bias = load(op.in[2]).second;
-    step.linear = compute::PreparedLinear::make(weight.view, bias ? &bias->view : nullptr,
-                                                {options_.typical_rows}, options_.kernels);
+    step.linear =
+        compute::PreparedLinear::make(weight.view, bias ? &bias->view : nullptr, options_.kernels);
     weight_bytes_ += step.linear->prepared_bytes();
     if (options_.quantize_inputs) step.formats[0] = checkpoint.input_format(name);
     checkpoint.release(name);
@@ -177,7 +177,7 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
 
 void BlockProgram::find_last_uses() {
   std::vector<bool> kept(graph_.values.size(), false);
-  for (const ValueId v : options_.wanted)
+  for (const ValueId v : wanted_)
     kept[v] = true;
   for (size_t i = steps_.size(); i-- > 0;) {
     for (const ValueId v : steps_[i].op->in) {
@@ -343,7 +343,7 @@ LiveValues BlockProgram::run(const Call& call) const {
     }
   }
   LiveValues out;
-  for (const ValueId v : options_.wanted)
+  for (const ValueId v : wanted_)
     out[v] = std::move(s.values.at(v));
   return out;
 }

@@ -51,11 +51,11 @@ struct ForwardOptions {
   DLDataType dtype = kBf16;  // of all activations: bf16 or f32
   compute::Options kernels;
   bool quantize_inputs = true;  // as the checkpoint says; off for calibration
-  int64_t typical_rows = 512;   // tokens per call, for the choice of kernels
   // Values to look at as soon as they exist, e.g. the inputs of linears.
   std::vector<graph::ValueId> observed;
-  // Ops that only lead to values outside of this list are left out; empty: the block's live-outs.
-  std::vector<graph::ValueId> wanted;
+  // What a run returns; ops that lead neither here nor to an observed value are left out. Absent:
+  // the block's live-outs.
+  std::optional<std::vector<graph::ValueId>> wanted;
 };
 
 // One call: rows of equal length.
@@ -108,6 +108,7 @@ class BlockProgram {
   const mopt_exec* exec_;
   size_t block_;
   ForwardOptions options_;
+  std::vector<graph::ValueId> wanted_;
   std::vector<Step> steps_;
   std::vector<compute::RopeTable> rope_tables_;
   std::unordered_map<graph::ValueId, ParamData>

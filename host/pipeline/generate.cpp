@@ -91,7 +91,6 @@ Session::Session(const Checkpoint& checkpoint, ForwardOptions options, size_t ro
       dtype_(options.dtype),
       pool_(std::make_shared<BufferPool>()),
       rows_(rows) {
-  options.typical_rows = static_cast<int64_t>(rows);
   for (size_t b = 0; b < graph_.blocks.size(); ++b) {
     blocks_.emplace_back(checkpoint, b, options);
     KvCache empty;

@@ -501,6 +501,10 @@ constexpr CodeEntry kCodes[] = {
      "A part of the verification could not be done, for instance because no source was given to "
      "compare "
      "with. What was checked is in order. The message says what was left out."},
+    {"W115", Exit::kDone, "warning of a plugin",
+     "A plugin reports something that is no error; the place is its name and the message is its "
+     "own. "
+     "The plugin's README says more."},
 };
 
 }  // namespace

@@ -14,12 +14,12 @@ enum class Severity { kWarning, kError };
 
 // The `P` of the contract. Unused members stay empty or 0.
 struct Diagnostic {
-  std::string code;  // "E101"; the first letter of a warning's code is W
-  std::string file;
+  std::string code{};  // "E101"; the first letter of a warning's code is W
+  std::string file{};
   int line = 0, column = 0;
-  std::string tensor;  // tensor, layer or plugin that it is about
-  std::string message;
-  std::string remedy;
+  std::string tensor{};  // tensor, layer or plugin that it is about
+  std::string message{};
+  std::string remedy{};
   Severity severity = Severity::kError;
 };
 

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <regex>
 #include <set>
 
 namespace mopt {
@@ -101,6 +104,30 @@ TEST_CASE("every code stands once, in its range, with a text of two to five sent
     CHECK(entry.text.ends_with('.'));
   }
   CHECK(find_code("E999") == nullptr);
+}
+
+// Codes in the sources are string literals of four characters.
+TEST_CASE("every code that the sources of this product use stands in the table") {
+  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  const std::regex code("\"([EPMDRJVAIUXW][0-9]{3})\"");
+  size_t found = 0;
+  for (const char* folder : {"host", "plugins", "formats", "models"}) {
+    if (!std::filesystem::exists(root / folder)) continue;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root / folder)) {
+      const std::string name = entry.path().filename().string();
+      const bool source = name.ends_with(".cpp") || name.ends_with(".hpp");
+      if (!source || name.ends_with("_test.cpp")) continue;
+      std::ifstream in(entry.path());
+      const std::string text{std::istreambuf_iterator<char>(in), {}};
+      for (std::sregex_iterator at(text.begin(), text.end(), code), end; at != end; ++at) {
+        CAPTURE(entry.path().string());
+        CAPTURE((*at)[1].str());
+        CHECK(find_code((*at)[1].str()) != nullptr);
+        ++found;
+      }
+    }
+  }
+  CHECK(found > 100);
 }
 
 TEST_CASE("the letter of a code decides its exit code") {

@@ -152,8 +152,8 @@ void apply_set(Node& root, const std::string& argument) {
     throw Failure(diagnose("E108", origin, fmt::format("expected a.b=value, found '{}'", argument),
                            "write the dotted key, '=' and a TOML value or a bare string"));
   }
-  if (path[0] == "extends") {
-    throw Failure(diagnose("E108", origin, "--set is applied after 'extends' and cannot change it",
+  if (path[0] == "extends" || path[0] == "schema") {
+    throw Failure(diagnose("E108", origin, fmt::format("'{}' belongs to a file", path[0]),
                            "write a recipe that extends what you need"));
   }
   Node value = parse_value(argument.substr(equals + 1), origin);
@@ -317,7 +317,9 @@ class Reader {
   }
 
   fs::path locate(const std::string& name, const fs::path& from) const {
-    if (name.starts_with("./") || name.starts_with("../")) return from.parent_path() / name;
+    if (name.starts_with("./") || name.starts_with("../")) {
+      return (from.parent_path() / name).lexically_normal();
+    }
     if (leaves_library(name)) return {};
     if (name.find('/') == std::string::npos) return in_library(request_, name);
     return request_.library / (name.ends_with(".toml") ? name : name + ".toml");

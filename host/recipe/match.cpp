@@ -124,32 +124,49 @@ bool has_role(std::string_view role) {
   return !role.empty() && role != "other";
 }
 
+bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
+  return std::ranges::find(words, word) != words.end();
+}
+
 // Usual names of what is copied, for tensors without a role: ModelOpt's list of disabled quantizers
 // (quant-formats 10.2) by segment, and embeddings and norms, which there fall out by class.
-bool looks_copied(std::string_view tensor) {
-  constexpr std::string_view kAnywhere[] = {"*norm*",
-                                            "*embed*",
-                                            "*lm_head*",
-                                            "output_layer",
-                                            "*router*",
-                                            "conv1d",
-                                            "mtp",
-                                            "vision_tower",
-                                            "vision_model",
-                                            "visual",
-                                            "wte",
-                                            "wpe",
-                                            "multi_modal_projector",
-                                            "shared_expert_gate"};
-  constexpr std::string_view kWhole[] = {
-      "**.block_sparse_moe.gate", "**.mlp.gate", "**.linear_attn.in_proj_a",
-      "**.linear_attn.in_proj_b", "**.ln_*",     "output"};
-  for (const std::string_view segment : split(tensor, '.')) {
-    for (const std::string_view pattern : kAnywhere) {
-      if (glob(pattern, segment)) return true;
+bool looks_copied(const Segments& name) {
+  std::string_view before;
+  for (const std::string_view segment : name) {
+    const auto holds = [&](std::string_view part) {
+      return segment.find(part) != std::string_view::npos;
+    };
+    if (holds("norm") || holds("embed") || holds("lm_head") || holds("router")) return true;
+    if (segment.starts_with("ln_")) return true;
+    if (is_one_of(segment,
+                  {"output_layer", "conv1d", "mtp", "vision_tower", "vision_model", "visual", "wte",
+                   "wpe", "multi_modal_projector", "shared_expert_gate"})) {
+      return true;
     }
+    if (segment == "gate" && is_one_of(before, {"mlp", "block_sparse_moe"})) return true;
+    if (before == "linear_attn" && is_one_of(segment, {"in_proj_a", "in_proj_b"})) return true;
+    before = segment;
   }
-  return std::ranges::any_of(kWhole, [&](auto pattern) { return matches_name(pattern, tensor); });
+  return name[0] == "output";
+}
+
+bool copied_role(std::string_view role) {
+  constexpr std::string_view kBelow[] = {"mtp.*", "vision.*"};
+  if (is_one_of(role, {"norm", "embed", "moe.router", "lm_head", "mamba.conv", "linear_attn.conv",
+                       "projector", "kv_cache", "mtp", "vision"})) {
+    return true;
+  }
+  return std::ranges::any_of(kBelow, [&](std::string_view family) { return below(family, role); });
+}
+
+// With and without a trailing "weight".
+bool matches_segments(const Segments& pattern, Segments& name) {
+  if (match_segments(pattern, name)) return true;
+  if (name.size() < 2 || name.back() != "weight") return false;
+  name.pop_back();
+  const bool matched = match_segments(pattern, name);
+  name.push_back("weight");
+  return matched;
 }
 
 Failure bad_layers(std::string_view text, const std::string& why) {
@@ -174,17 +191,28 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-std::string first_names(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 3;
-  std::vector<std::string> shown(
-      names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())));
-  const std::string rest =
-      names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "";
-  std::string out;
-  for (const std::string& name : shown)
-    out += (out.empty() ? "" : ", ") + name;
-  return out + rest;
-}
+// A count of tensors, and the first of them for messages.
+struct Names {
+  static constexpr size_t kShown = 3;
+  int64_t count = 0;
+  std::vector<std::string> first;
+  void add(std::string_view name) {
+    ++count;
+    if (first.size() < kShown) first.emplace_back(name);
+  }
+  std::string show() const {
+    std::string out;
+    for (const std::string& name : first)
+      out += (out.empty() ? "" : ", ") + name;
+    const int64_t rest = count - static_cast<int64_t>(first.size());
+    return rest > 0 ? fmt::format("{} and {} more", out, rest) : out;
+  }
+};
+
+// The tensors of a rule's roles: those that it covers, those that name and layers leave out.
+struct Coverage {
+  Names covered, left_out;
+};
 
 // "role attn.*, mlp.*", "name a.b" or both, as the rule says it.
 std::string describe(const Selector& select) {
@@ -202,15 +230,36 @@ std::string describe(const Selector& select) {
   return out;
 }
 
+std::optional<Diagnostic> judge(const Selector& select, const Coverage& found) {
+  const int64_t count = found.covered.count;
+  if (count == 0) {
+    const bool optional = select.optional.value;
+    return diagnose(
+        optional ? "W113" : "E301", select.origin,
+        fmt::format("rule '{}' ({}) matches nothing in this model", select.id, describe(select)),
+        optional ? "" : "correct it, or write optional = true");
+  }
+  if (!select.expect) return std::nullopt;
+  if (select.expect->count && *select.expect->count != count) {
+    return diagnose("E302", select.expect->origin,
+                    fmt::format("rule '{}' covers {} tensors, expected {} (first: {})", select.id,
+                                count, *select.expect->count, found.covered.show()),
+                    "correct the rule or its expect");
+  }
+  if (!select.expect->count && found.left_out.count > 0) {
+    return diagnose("E302", select.expect->origin,
+                    fmt::format("rule '{}' expects all tensors of its roles but leaves out {}",
+                                select.id, found.left_out.show()),
+                    "widen name and layers, or correct expect");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool matches_name(std::string_view pattern, std::string_view tensor) {
-  constexpr std::string_view kWeight = ".weight";
-  const Segments wanted = split(pattern, '.');
-  if (match_segments(wanted, split(tensor, '.'))) return true;
-  if (!tensor.ends_with(kWeight)) return false;
-  tensor.remove_suffix(kWeight.size());
-  return match_segments(wanted, split(tensor, '.'));
+  Segments name = split(tensor, '.');
+  return matches_segments(split(pattern, '.'), name);
 }
 
 std::string pattern_fault(std::string_view pattern) {
@@ -253,15 +302,7 @@ std::string_view explain_role(std::string_view name) {
 }
 
 bool copied_by_default(std::string_view role, std::string_view tensor) {
-  constexpr std::string_view kExact[] = {"norm",      "embed",      "moe.router",
-                                         "lm_head",   "mamba.conv", "linear_attn.conv",
-                                         "projector", "kv_cache"};
-  constexpr std::string_view kBelow[] = {"mtp.*", "vision.*"};
-  if (!has_role(role)) return looks_copied(tensor);
-  if (std::ranges::find(kExact, role) != std::end(kExact)) return true;
-  return std::ranges::any_of(kBelow, [&](std::string_view family) {
-    return below(family, role) || role == family.substr(0, family.size() - 2);
-  });
+  return has_role(role) ? copied_role(role) : looks_copied(split(tensor, '.'));
 }
 
 Layers::Layers(std::string_view text) : text_(text) {
@@ -303,85 +344,82 @@ std::vector<bool> Layers::resolve(int n) const {
   return out;
 }
 
+// What is asked about a tensor once, for all rules.
+struct RuleSet::Facts {
+  explicit Facts(const Subject& s)
+      : subject(s),
+        segments(split(s.name, '.')),
+        copied(has_role(s.role) ? copied_role(s.role) : looks_copied(segments)) {}
+  const Subject& subject;
+  mutable Segments segments;  // matches_segments puts back what it takes
+  bool copied;
+};
+
 RuleSet::RuleSet(std::vector<const Selector*> selectors, int n_layers) {
   Findings problems;
   for (const Selector* select : selectors) {
-    rules_.push_back({select, {}});
+    rules_.push_back({select, {}, {}});
+    for (const PlacedText& name : select->names) {
+      rules_.back().names.push_back(split(name.value, '.'));
+    }
     if (!select->layers) continue;
     try {
       rules_.back().layers = Layers(select->layers->value).resolve(n_layers);
     } catch (const Failure& failure) {
-      for (Diagnostic d : failure.diagnostics()) {
-        const Origin& at = select->layers->origin;
-        d.file = at.file;
-        d.line = at.line;
-        d.column = at.column;
-        problems.add(std::move(d));
-      }
+      const Diagnostic& d = failure.diagnostics()[0];
+      problems.add(d.code, select->layers->origin, d.message, d.remedy);
     }
   }
   problems.raise();
 }
 
-bool RuleSet::role_applies(const Selector& select, const Subject& subject) const {
-  const bool exact = std::ranges::any_of(
-      select.roles, [&](const PlacedText& role) { return role.value == subject.role; });
-  if (exact && !subject.role.empty()) return true;
-  if (copied_by_default(subject.role, subject.name)) return false;
-  if (select.roles.empty()) return true;
-  return std::ranges::any_of(
-      select.roles, [&](const PlacedText& role) { return matches_role(role.value, subject.role); });
+bool RuleSet::role_applies(const Rule& rule, const Facts& facts) {
+  const std::vector<PlacedText>& roles = rule.select->roles;
+  const std::string_view role = facts.subject.role;
+  const auto exact = [&](const PlacedText& wanted) { return wanted.value == role; };
+  if (!role.empty() && std::ranges::any_of(roles, exact)) return true;
+  if (facts.copied) return false;
+  const auto matching = [&](const PlacedText& wanted) { return matches_role(wanted.value, role); };
+  return roles.empty() || std::ranges::any_of(roles, matching);
+}
+
+bool RuleSet::place_applies(const Rule& rule, const Facts& facts) {
+  const auto named = [&](const Segments& pattern) {
+    return matches_segments(pattern, facts.segments);
+  };
+  if (!rule.names.empty() && std::ranges::none_of(rule.names, named)) return false;
+  if (!rule.select->layers) return true;
+  const int layer = facts.subject.layer;
+  return layer >= 0 && static_cast<size_t>(layer) < rule.layers.size() &&
+         rule.layers[static_cast<size_t>(layer)];
 }
 
 bool RuleSet::covers(size_t index, const Subject& subject) const {
-  const Rule& rule = rules_[index];
-  if (!role_applies(*rule.select, subject)) return false;
-  const auto named = [&](const PlacedText& name) { return matches_name(name.value, subject.name); };
-  if (!rule.select->names.empty() && std::ranges::none_of(rule.select->names, named)) return false;
-  if (!rule.select->layers) return true;
-  const auto layer = static_cast<size_t>(subject.layer);
-  return subject.layer >= 0 && layer < rule.layers.size() && rule.layers[layer];
+  const Facts facts(subject);
+  return role_applies(rules_[index], facts) && place_applies(rules_[index], facts);
 }
 
 std::optional<size_t> RuleSet::decide(const Subject& subject) const {
+  const Facts facts(subject);
   for (size_t i = rules_.size(); i-- > 0;) {
-    if (covers(i, subject)) return i;
+    if (role_applies(rules_[i], facts) && place_applies(rules_[i], facts)) return i;
   }
   return std::nullopt;
 }
 
 std::vector<Diagnostic> RuleSet::check(std::span<const Subject> subjects) const {
+  std::vector<Coverage> coverage(rules_.size());
+  for (const Subject& subject : subjects) {
+    const Facts facts(subject);
+    for (size_t i = 0; i < rules_.size(); ++i) {
+      if (!role_applies(rules_[i], facts)) continue;
+      (place_applies(rules_[i], facts) ? coverage[i].covered : coverage[i].left_out)
+          .add(subject.name);
+    }
+  }
   std::vector<Diagnostic> out;
   for (size_t i = 0; i < rules_.size(); ++i) {
-    const Selector& select = *rules_[i].select;
-    std::vector<std::string> covered, left_out;
-    for (const Subject& subject : subjects) {
-      if (covers(i, subject)) {
-        covered.emplace_back(subject.name);
-      } else if (role_applies(select, subject)) {
-        left_out.emplace_back(subject.name);
-      }
-    }
-    const auto count = static_cast<int64_t>(covered.size());
-    if (count == 0) {
-      const bool optional = select.optional.value;
-      out.push_back(diagnose(
-          optional ? "W113" : "E301", select.origin,
-          fmt::format("rule '{}' ({}) matches nothing in this model", select.id, describe(select)),
-          optional ? "" : "correct it, or write optional = true"));
-    } else if (select.expect && select.expect->count && *select.expect->count != count) {
-      out.push_back(
-          diagnose("E302", select.expect->origin,
-                   fmt::format("rule '{}' covers {} tensors, expected {} (first: {})", select.id,
-                               count, *select.expect->count, first_names(covered)),
-                   "correct the rule or its expect"));
-    } else if (select.expect && !select.expect->count && !left_out.empty()) {
-      out.push_back(
-          diagnose("E302", select.expect->origin,
-                   fmt::format("rule '{}' expects all tensors of its roles but leaves out {}",
-                               select.id, first_names(left_out)),
-                   "widen name and layers, or correct expect"));
-    }
+    if (auto fault = judge(*rules_[i].select, coverage[i])) out.push_back(std::move(*fault));
   }
   return out;
 }

@@ -78,9 +78,12 @@ class RuleSet {
  private:
   struct Rule {
     const Selector* select;
-    std::vector<bool> layers;  // empty: any
+    std::vector<std::vector<std::string_view>> names;  // patterns by segment
+    std::vector<bool> layers;                          // of the model, when the rule names some
   };
-  bool role_applies(const Selector&, const Subject&) const;
+  struct Facts;
+  static bool role_applies(const Rule&, const Facts&);
+  static bool place_applies(const Rule&, const Facts&);
   std::vector<Rule> rules_;
 };
 RuleSet rules_of(const Quantize&, int n_layers);

@@ -29,6 +29,13 @@ std::string with_article(std::string_view noun) {
   return fmt::format("{} {}", vowel ? "an" : "a", noun);
 }
 
+struct Range {
+  int64_t least, most;
+};
+// Products of two counts stay far from the limits of int64_t.
+constexpr int64_t kMostRows = 1'000'000'000, kMostTokens = 1 << 24;
+constexpr double kMostNumber = 1e9;
+
 // Reads the keys of one table, each with its type; `finish` reports what nobody asked for.
 class Keys {
  public:
@@ -78,18 +85,18 @@ class Keys {
     return text(key, "");
   }
 
-  std::optional<Placed<int64_t>> integer(std::string_view key, int64_t least) {
+  std::optional<Placed<int64_t>> integer(std::string_view key, Range range) {
     const Node* node = take(key, Node::Kind::kInt, "an integer");
     if (node == nullptr) return std::nullopt;
-    if (node->integer < least) {
-      problems_.add(
-          "E104", node->origin,
-          fmt::format("'{}' is {}, but must be at least {}", full(key), node->integer, least));
+    if (node->integer < range.least || node->integer > range.most) {
+      problems_.add("E104", node->origin,
+                    fmt::format("'{}' is {}, but must be from {} to {}", full(key), node->integer,
+                                range.least, range.most));
     }
     return Placed<int64_t>{node->integer, node->origin};
   }
-  Placed<int64_t> integer(std::string_view key, int64_t least, int64_t otherwise) {
-    return integer(key, least).value_or(Placed<int64_t>{otherwise, {}});
+  Placed<int64_t> integer(std::string_view key, Range range, int64_t otherwise) {
+    return integer(key, range).value_or(Placed<int64_t>{otherwise, {}});
   }
 
   std::optional<Placed<double>> positive(std::string_view key) {
@@ -99,9 +106,10 @@ class Keys {
     if (!typed(*node, integer || node->kind == Node::Kind::kFloat, key, "a number"))
       return std::nullopt;
     const double value = integer ? static_cast<double>(node->integer) : node->number;
-    if (!(value > 0 && value < 1e300)) {
+    if (!(value > 0 && value <= kMostNumber)) {
       problems_.add("E104", node->origin,
-                    fmt::format("'{}' is {}, but must be above zero and finite", full(key), value));
+                    fmt::format("'{}' is {}, but must be above zero and at most {:g}", full(key),
+                                value, kMostNumber));
     }
     return Placed<double>{value, node->origin};
   }
@@ -317,9 +325,9 @@ class Builder {
     if (table.find("data") == nullptr) {
       keys.missing("data", "write data = \"self\", or a file");
     }
-    c.samples = keys.integer("samples", 1, 512);
-    c.seq_len = keys.integer("seq_len", 1, 512);
-    c.seed = keys.integer("seed", 0, 1234);
+    c.samples = keys.integer("samples", {1, kMostRows}, 512);
+    c.seq_len = keys.integer("seq_len", {1, kMostTokens}, 512);
+    c.seed = keys.integer("seed", {0, INT64_MAX}, 1234);
     keys.finish();
     for (const PlacedText& data : c.data) {
       if (data.value.empty()) schema_.add("E104", data.origin, "'calibration.data' is empty");
@@ -475,8 +483,8 @@ class Builder {
     e.id = keys.required_text("id").value;
     e.kind = keys.required_text("kind");
     e.data = keys.required_text("data");
-    e.window = keys.integer("window", 2, 512);
-    e.max_tokens = keys.integer("max_tokens", 1);
+    e.window = keys.integer("window", {2, kMostTokens}, 512);
+    e.max_tokens = keys.integer("max_tokens", {1, INT64_MAX});
     e.max_ratio = keys.positive("max_ratio");
     keys.finish();
     if (!e.kind.value.empty() && e.kind.value != "perplexity") {

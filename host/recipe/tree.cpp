@@ -137,7 +137,8 @@ void set_value(Node& root, const std::vector<std::string>& path, Node value) {
     at->members.emplace_back(path.back(), std::move(value));
     return;
   }
-  merge(step(*at, path.back(), walked, value), std::move(value));
+  Node& target = step(*at, path.back(), walked, value);
+  merge(target, std::move(value));
 }
 
 Diagnostic diagnose(std::string_view code, const Origin& origin, std::string message,

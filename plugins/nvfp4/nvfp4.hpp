@@ -16,10 +16,6 @@ struct Blocks {
   float global;
 };
 
-// absmax / divisor; 1 where that is zero, so that nothing is divided by zero. The divisor is
-// 6 * 448 = 2688 where block scales use all of E4M3, 448 where code * scale must stay within it.
-float global_scale(float absmax, float divisor);
-
 // max |x| of n elements.
 float absmax(Reals x, int64_t n);
 

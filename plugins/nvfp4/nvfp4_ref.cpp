@@ -3,27 +3,13 @@
 
 #include "mopt/numeric/e2m1.hpp"
 #include "mopt/numeric/e4m3.hpp"
+#include "mopt/numeric/range.hpp"
 #include "nvfp4.hpp"
 
 namespace mopt::nvfp4 {
 
-float global_scale(float absmax, float divisor) {
-  const float scale = absmax / divisor;
-  return scale > 0 ? scale : 1.0f;
-}
-
 namespace reference {
 namespace {
-
-template <class T>
-float absmax_of(const T* x, int64_t n) {
-  float most = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const float value = to_float(x[i]);
-    most = std::max(most, value < 0 ? -value : value);
-  }
-  return most;
-}
 
 // The E4M3 scale of a block. A zero block gets 1.0: its codes are zero whatever the scale is.
 uint8_t scale_code(float block_absmax, float global) {

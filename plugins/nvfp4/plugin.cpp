@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "mopt/numeric/range.hpp"
 #include "mopt/quantizer.hpp"
 #include "nvfp4.hpp"
 
@@ -73,7 +74,7 @@ class Nvfp4 {
     if (job.absmax == 0) {
       exec.host().warn(name, std::string(view(job.name)) + " is all zero; its codes are zero");
     }
-    const float global = global_scale(job.group_absmax, divisor_);
+    const float global = scale_of(job.group_absmax, divisor_);
     Tensor payload = exec.alloc(kE2m1, {rows, cols});
     Tensor scale = exec.alloc(kE4m3, {rows, cols / block_});
     const Reals x = reals(*job.weight);
@@ -100,7 +101,7 @@ class Nvfp4 {
   // Engines cast an NVFP4 KV cache up to E4M3, so its scale leaves code * block scale in that
   // range.
   float input_scale(mopt_operand operand, float absmax) const {
-    return global_scale(absmax, operand == MOPT_OPERAND_KV ? kE4m3Range : kFullRange);
+    return scale_of(absmax, operand == MOPT_OPERAND_KV ? kE4m3Range : kFullRange);
   }
 
   void quantize_input(const Exec& exec, mopt_operand operand, const DLTensor& x, const float* scale,

@@ -13,7 +13,7 @@
 #  include "mopt/numeric/reals.hpp"
 
 // The portable targets have no use for vectors; kernels give them their reference.
-#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+#  if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
 HWY_BEFORE_NAMESPACE();
 namespace mopt::HWY_NAMESPACE {
 
@@ -209,6 +209,58 @@ HWY_INLINE F decode_e2m1(W code) {
   return floats(hn::Or(hn::IfThenElse(small, half, normal), sign));
 }
 
+// ---- E8M0 ------------------------------------------------------------------------------------
+
+// e8m0::encode.
+HWY_INLINE W encode_e8m0(F x) {
+  const W raw = bits(hn::Abs(x));
+  const auto fraction = hn::Gt(hn::And(raw, all_words(0x7FFFFF)), all_words(0));
+  const W up = hn::IfThenElse(fraction, all_words(1), all_words(0));
+  const W code = hn::Min(hn::Add(hn::ShiftRight<23>(raw), up), all_words(254));
+  return hn::IfThenElse(hn::Gt(raw, all_words(0x400000)), code, all_words(0));
+}
+// e8m0::decode for codes below 255.
+HWY_INLINE F decode_e8m0(W code) {
+  const auto smallest = hn::Eq(code, all_words(0));
+  return floats(hn::IfThenElse(smallest, all_words(0x400000), hn::ShiftLeft<23>(code)));
+}
+// e8m0::decode_inverse for codes below 255.
+HWY_INLINE F decode_inverse_e8m0(W code) {
+  return decode_e8m0(hn::Sub(all_words(254), code));
+}
+
+// ---- integers --------------------------------------------------------------------------------
+
+// x bounded and added to 1.5 * 2^23: the nearest integer, ties to even, stands in the low bits as a
+// two's complement number. NaN stays NaN.
+HWY_INLINE F integer_sum(F x, float low, float high) {
+  // Where an argument is NaN, Min and Max return the second one.
+  const F bounded = hn::Max(all(low), hn::Min(all(high), x));
+  return hn::Add(bounded, all(0x1.8p23f));
+}
+// int8::encode in the low byte; the other bytes are undefined.
+HWY_INLINE W encode_int8(F x) {
+  return bits(integer_sum(x, -128.0f, 127.0f));
+}
+// int8::round.
+HWY_INLINE F round_int8(F x) {
+  return hn::Sub(integer_sum(x, -128.0f, 127.0f), all(0x1.8p23f));
+}
+// The sign-extended low byte as a number.
+HWY_INLINE F decode_int8(W code) {
+  using Ints = hn::RebindToSigned<Words>;
+  return hn::ConvertTo(Floats(), hn::ShiftRight<24>(hn::BitCast(Ints(), hn::ShiftLeft<24>(code))));
+}
+// int4::encode.
+HWY_INLINE W encode_int4(F x) {
+  return hn::And(bits(integer_sum(x, -8.0f, 7.0f)), all_words(15));
+}
+// int4::decode.
+HWY_INLINE F decode_int4(W code) {
+  using Ints = hn::RebindToSigned<Words>;
+  return hn::ConvertTo(Floats(), hn::ShiftRight<28>(hn::BitCast(Ints(), hn::ShiftLeft<28>(code))));
+}
+
 // ---- nibbles ---------------------------------------------------------------------------------
 
 // Codes below 16, one per lane, two per byte with the even lane low: lanes() / 2 bytes.
@@ -256,6 +308,6 @@ HWY_INLINE float absmax(const T* x, int64_t n) {
 
 }  // namespace mopt::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
-#endif
+#  endif
 
 #endif

@@ -1,0 +1,15 @@
+// SIGINT and SIGTERM: the first is counted, so that the block in work can be finished; the second
+// ends the process at once with exit code 7.
+#pragma once
+
+namespace mopt::cli {
+
+// From here on; before, and in commands that never call it, both signals end the process.
+void watch_interrupts();
+// How many there were.
+int interrupts();
+
+// Writing into a closed pipe is an error of write, not the end of the process.
+void ignore_closed_pipes();
+
+}  // namespace mopt::cli

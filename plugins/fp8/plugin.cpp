@@ -1,0 +1,217 @@
+// fp8.so: the ABI edge of FP8.
+#include <algorithm>
+#include <array>
+
+#include "fp8.hpp"
+#include "mopt/numeric/e4m3.hpp"
+#include "mopt/numeric/range.hpp"
+#include "mopt/quantizer.hpp"
+
+namespace mopt::fp8 {
+namespace {
+
+constexpr const char* kGranularities[] = {"tensor", "channel", "token", "block"};
+constexpr std::array kOptions = {
+    choice_option("granularity", "tensor", kGranularities,
+                  "what shares a scale: tensor (weights, inputs, KV), channel (weights: an output "
+                  "row), token (inputs, at run time), block (weights: 128x128)")};
+
+constexpr int64_t kTask = 65536;  // elements of a task over one run
+
+int64_t tiles(int64_t extent) {
+  return (extent + kTile - 1) / kTile;
+}
+
+class Fp8 {
+ public:
+  static constexpr const char* name = "fp8";
+  static constexpr const char* summary = "8-bit float E4M3 with float32 scales";
+  static constexpr std::array options = kOptions;
+  static constexpr bool concurrent = true;
+
+  explicit Fp8(const Settings& settings) : granularity_(parse(settings.text("granularity"))) {}
+
+  static std::optional<Fp8> open(const Scheme& scheme) {
+    const Fp8 candidate(scheme.granularity);
+    if (scheme == candidate.layout()) return candidate;
+    return std::nullopt;
+  }
+
+  std::optional<Scheme> scheme(mopt_operand operand) const {
+    const bool weight = operand == MOPT_OPERAND_WEIGHT, input = operand == MOPT_OPERAND_INPUT;
+    if (granularity_ == MOPT_PER_TENSOR) return layout();
+    if (granularity_ == MOPT_PER_TOKEN) return input ? std::optional(layout()) : std::nullopt;
+    return weight ? std::optional(layout()) : std::nullopt;
+  }
+
+  void plan(const mopt_weight_view& w, const DeclSink& sink) const {
+    real_type(w.dtype);
+    if (granularity_ == MOPT_PER_TOKEN) {
+      throw Error(
+          MOPT_UNSUPPORTED,
+          "fp8 with granularity token holds inputs, not weights; use tensor, channel or block",
+          std::string(view(w.name)));
+    }
+    sink.put(MOPT_ROLE_PAYLOAD, kE4m3, {w.rows, w.cols});
+    sink.put(MOPT_ROLE_SCALE, kF32, scale_shape(w.rows, w.cols));
+  }
+
+  void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
+    const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
+    if (job.absmax == 0) {
+      exec.host().warn(name, std::string(view(job.name)) + " is all zero; its codes are zero");
+    }
+    const Matrix w{reals(*job.weight), rows, cols};
+    Tensor payload = exec.alloc(kE4m3, {rows, cols});
+    Tensor scale = exec.alloc(kF32, scale_shape(rows, cols));
+    auto* codes = payload.data<uint8_t>();
+    auto* scales = scale.data<float>();
+    if (granularity_ == MOPT_PER_CHANNEL) {
+      encode_rows(exec, w, scales, codes);
+    } else if (granularity_ == MOPT_PER_BLOCK && !single_tile(rows, cols)) {
+      encode_tiles(exec, w, scales, codes);
+    } else {
+      *scales = one_scale(job, w);
+      encode_whole(exec, w, *scales, codes);
+    }
+    sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
+    sink.put(MOPT_ROLE_SCALE, std::move(scale));
+  }
+
+  void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
+    const int64_t rows = out.shape[0], cols = out.shape[1];
+    const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
+    const DLTensor& scale = parts.at(MOPT_ROLE_SCALE);
+    const auto* scales = data<float>(scale);
+    const int64_t wanted = elements(scale_shape(rows, cols));
+    if (elements(scale) != wanted) {
+      throw Error(MOPT_DATA_LOSS,
+                  "expected " + std::to_string(wanted) + " scales, found " +
+                      shape_text(shape(scale)) + "; the checkpoint is damaged or of another layout",
+                  std::string(view(parts.raw().name)));
+    }
+    const RealsOut to = reals_out(out);
+    const bool one = wanted == 1;
+    exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t first = granularity_ == MOPT_PER_BLOCK ? r / kTile * tiles(cols) : r;
+        const float* row_scales = scales + (one ? 0 : first);
+        const int64_t run = granularity_ == MOPT_PER_BLOCK && !one ? kTile : cols;
+        for (int64_t c = 0; c < cols; c += run) {
+          const int64_t i = r * cols + c;
+          decode(codes + i, std::min(run, cols - c), row_scales[c / run], offset(to, i));
+        }
+      }
+    });
+  }
+
+  float input_scale(mopt_operand, float absmax) const {
+    if (granularity_ == MOPT_PER_TENSOR) return scale_of(absmax, e4m3::kMax);
+    throw Error(MOPT_UNSUPPORTED, "fp8 stores no scale of an input with this granularity");
+  }
+
+  void quantize_input(const Exec& exec, mopt_operand operand, const DLTensor& x, const float* scale,
+                      DLTensor& out) const {
+    const int64_t cols = x.shape[x.ndim - 1];
+    const int64_t rows = cols > 0 ? elements(x) / cols : 0;
+    const Reals from = reals(x);
+    const RealsOut to = reals_out(out);
+    const bool token = granularity_ == MOPT_PER_TOKEN;
+    float fixed = 0;
+    if (!token) fixed = scale != nullptr ? *scale : unstored_scale(operand, from, elements(x));
+    exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const Reals row = offset(from, r * cols);
+        const float s = token ? scale_of(absmax(row, cols), e4m3::kMax) : fixed;
+        round_trip(row, cols, s, offset(to, r * cols));
+      }
+    });
+  }
+
+ private:
+  struct Matrix {
+    Reals x;
+    int64_t rows, cols;
+  };
+
+  explicit Fp8(mopt_granularity granularity) : granularity_(granularity) {}
+
+  static mopt_granularity parse(const std::string& text) {
+    if (text == "channel") return MOPT_PER_CHANNEL;
+    if (text == "token") return MOPT_PER_TOKEN;
+    return text == "block" ? MOPT_PER_BLOCK : MOPT_PER_TENSOR;
+  }
+
+  Scheme layout() const {
+    const bool block = granularity_ == MOPT_PER_BLOCK;
+    const auto tile = static_cast<uint32_t>(block ? kTile : 0);
+    mopt_scheme_flags flags = 0;
+    if (granularity_ == MOPT_PER_TOKEN) flags = MOPT_SCHEME_DYNAMIC;
+    return {granularity_, kE4m3, kF32, tile, tile, flags};
+  }
+
+  static bool single_tile(int64_t rows, int64_t cols) { return rows <= kTile && cols <= kTile; }
+
+  std::vector<int64_t> scale_shape(int64_t rows, int64_t cols) const {
+    if (granularity_ == MOPT_PER_CHANNEL) return {rows};
+    if (granularity_ != MOPT_PER_BLOCK || single_tile(rows, cols)) return {};
+    return {tiles(rows), tiles(cols)};
+  }
+
+  // A weight within one tile has a scalar scale, and then, as upstream, its siblings' range.
+  float one_scale(const mopt_weight_job& job, const Matrix& w) const {
+    if (granularity_ == MOPT_PER_TENSOR) return scale_of(job.absmax, e4m3::kMax);
+    return bounded_scale(job.group_absmax, e4m3::kMax, w.x.type);
+  }
+
+  void encode_whole(const Exec& exec, const Matrix& w, float scale, uint8_t* codes) const {
+    const Quotient quotient =
+        granularity_ == MOPT_PER_TENSOR ? Quotient::kSourceType : Quotient::kF32;
+    exec.for_each(w.rows * w.cols, kTask, [&](int64_t begin, int64_t end) {
+      encode(offset(w.x, begin), end - begin, {scale, quotient}, codes + begin);
+    });
+  }
+
+  static void encode_rows(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
+    exec.for_each(w.rows, rows_per_task(w.cols), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const Reals row = offset(w.x, r * w.cols);
+        scales[r] = bounded_scale(absmax(row, w.cols), e4m3::kMax, w.x.type);
+        encode(row, w.cols, {scales[r]}, codes + r * w.cols);
+      }
+    });
+  }
+
+  // A task is one band of 128 rows; the band is read twice, the second time from the cache.
+  static void encode_tiles(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
+    const int64_t across = tiles(w.cols);
+    exec.for_each(tiles(w.rows), 1, [&](int64_t band, int64_t) {
+      const int64_t first = band * kTile, last = std::min(w.rows, first + kTile);
+      for (int64_t t = 0; t < across; ++t) {
+        const int64_t c = t * kTile, n = std::min(kTile, w.cols - c);
+        float most = 0;
+        for (int64_t r = first; r < last; ++r) {
+          most = std::max(most, absmax(offset(w.x, r * w.cols + c), n));
+        }
+        const float scale = bounded_scale(most, e4m3::kMax, w.x.type);
+        scales[band * across + t] = scale;
+        for (int64_t r = first; r < last; ++r) {
+          const int64_t i = r * w.cols + c;
+          encode(offset(w.x, i), n, {scale}, codes + i);
+        }
+      }
+    });
+  }
+
+  // Engines take 1 for a KV cache without a scale, and the range of what they see for an input.
+  static float unstored_scale(mopt_operand operand, Reals x, int64_t n) {
+    return operand == MOPT_OPERAND_KV ? 1.0f : scale_of(absmax(x, n), e4m3::kMax);
+  }
+
+  mopt_granularity granularity_;
+};
+
+}  // namespace
+}  // namespace mopt::fp8
+
+MOPT_PLUGIN("org.mopt.fp8", "0.1.0", mopt::QuantizerComponent<mopt::fp8::Fp8>::value)
