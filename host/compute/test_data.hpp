@@ -8,7 +8,6 @@
 #include <cstring>
 #include <functional>
 
-#include "host/compute/cast/half.hpp"
 #include "host/compute/dispatch.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/compute/tolerance.hpp"
@@ -32,13 +31,13 @@ class Array {
   float at(int64_t i) const {
     if (is_f32(view_)) return view_.as<float>()[i];
     const uint16_t bits = view_.as<uint16_t>()[i];
-    return is_bf16(view_) ? bf16::decode(bits) : half::decode(bits);
+    return is_bf16(view_) ? bf16::decode(bits) : fp16::decode(bits);
   }
   void set(int64_t i, float value) {
     if (is_f32(view_)) {
       view_.as<float>()[i] = value;
     } else {
-      view_.as<uint16_t>()[i] = is_bf16(view_) ? bf16::encode(value) : half::encode(value);
+      view_.as<uint16_t>()[i] = is_bf16(view_) ? bf16::encode(value) : fp16::encode(value);
     }
   }
   bool guard_intact() const {

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "mopt/numeric/bf16.hpp"
+#include "mopt/numeric/reals.hpp"
 #include "mopt/tensor.hpp"
 
 namespace mopt::compute {
@@ -67,37 +67,11 @@ inline void require(bool fits, std::string_view op, const std::string& expected,
   if (!fits) bad_operands(op, "expected " + expected + ", found " + text(found));
 }
 
-// Element i as fp32, and back with one rounding; for reference kernels, which are plain loops over
-// either type.
-template <class T>
-float load(const T* x, int64_t i);
-template <>
-inline float load(const float* x, int64_t i) {
-  return x[i];
-}
-template <>
-inline float load(const uint16_t* x, int64_t i) {
-  return bf16::decode(x[i]);
-}
-inline void store(float* x, int64_t i, float value) {
-  x[i] = value;
-}
-inline void store(uint16_t* x, int64_t i, float value) {
-  x[i] = bf16::encode(value);
-}
-
-// The value that an element of type T holds after `value` was stored.
-template <class T>
-float rounded(float value) {
-  if constexpr (sizeof(T) == 2) return bf16::round(value);
-  return value;
-}
-
-// Calls fn with a null float* or uint16_t* (bf16): the type of the elements.
+// Calls fn with a null pointer whose type is that of the elements: float* or Bf16*.
 template <class Fn>
 void by_dtype(std::string_view op, const View& v, Fn&& fn) {
   if (is_f32(v)) return fn(static_cast<float*>(nullptr));
-  if (is_bf16(v)) return fn(static_cast<uint16_t*>(nullptr));
+  if (is_bf16(v)) return fn(static_cast<Bf16*>(nullptr));
   bad_operands(op, "expected f32 or bf16, found " + text(v));
 }
 

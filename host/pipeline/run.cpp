@@ -265,6 +265,10 @@ void Run::open_journal() {
     writer_.emplace(registry, "safetensors", plan, WriteMode::kResume);
     return;
   }
+  // Without a journal nothing vouches for what stands there.
+  for (const fs::directory_entry& entry : fs::directory_iterator(output_.partial())) {
+    if (entry.path() != output_.own()) fs::remove_all(entry.path());
+  }
   // The files exist before the journal promises that they do.
   writer_.emplace(registry, "safetensors", plan, WriteMode::kFresh);
   journal_.emplace(file, fingerprint());
@@ -410,6 +414,12 @@ RunResult run(Prepared& job, const RunRequest& request) {
     return {{}, true};
   }
   OutputDirectory output(dir, job.source->container().path(), request.unfinished, request.existing);
+  // Killed between the end of its work and the rename: only the rename is missing.
+  if (request.unfinished == Unfinished::kResume && fs::exists(output.own() / "report.json") &&
+      !fs::exists(output.own() / "journal.jsonl")) {
+    output.publish();
+    return {{}, true};
+  }
   Run run(job, request, output);
   RunResult result{run.execute(), false};
   if (!run.missed.empty()) throw Failure(run.missed);

@@ -10,8 +10,7 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 
-// Companions of a quantized weight, beside its module's name.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kCompanions{{
+constexpr std::array<Companion, 6> kCompanions{{
     {MOPT_ROLE_SCALE, ".weight_scale"},
     {MOPT_ROLE_GLOBAL_SCALE, ".weight_scale_2"},
     {MOPT_ROLE_INPUT_SCALE, ".input_scale"},
@@ -126,6 +125,10 @@ void expect_matrix(const mopt_param& param, std::string_view what, std::span<con
 
 }  // namespace
 
+std::span<const Companion> companions() {
+  return kCompanions;
+}
+
 std::string_view module_of(std::string_view parameter) {
   if (parameter.size() <= kWeight.size() || !parameter.ends_with(kWeight)) return {};
   return parameter.substr(0, parameter.size() - kWeight.size());
@@ -176,12 +179,16 @@ Tensor unpack(const Exec& exec, const mopt_param& param, std::string_view role,
       return alias(stored, kE2m1, std::move(to));
     }
   }
-  if (role == MOPT_ROLE_SCALE && param.weight != nullptr) {
-    if (to.size() == 4 && to[1] == 1 && to[3] == 1) to = {to[0], to[2]};
-    const bool e8m0 = bytes && same(param.weight->scale, kE8m0);
-    return alias(stored, e8m0 ? kE8m0 : stored.dtype, std::move(to));
+  const bool scale = role == MOPT_ROLE_SCALE && param.weight != nullptr;
+  if (scale && to.size() == 4 && to[1] == 1 && to[3] == 1) to = {to[0], to[2]};
+  // One value may be stored as [], [1] or, for a weight within one tile, [1, 1, 1, 1].
+  const Kind kind = kind_of(param.weight);
+  if ((scale ? kind == Kind::kFp8Tensor || kind == Kind::kFp8Tile : role.ends_with("_scale")) &&
+      elements(to) == 1) {
+    to.clear();
   }
-  return alias(stored, stored.dtype, std::move(to));
+  const bool e8m0 = scale && bytes && same(param.weight->scale, kE8m0);
+  return alias(stored, e8m0 ? kE8m0 : stored.dtype, std::move(to));
 }
 
 }  // namespace mopt::hf

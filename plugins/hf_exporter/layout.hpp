@@ -19,6 +19,12 @@ struct Stored {
   std::vector<int64_t> shape;
 };
 
+// A tensor that stands beside a weight, as "<module><suffix>".
+struct Companion {
+  std::string_view role, suffix;
+};
+std::span<const Companion> companions();
+
 // "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight"; empty for another name.
 std::string_view module_of(std::string_view parameter);
 

@@ -206,6 +206,7 @@ Json quantization_config(const Description& d) {
   if (!d.layers.empty()) {
     const Algorithm& first = d.layers.front().algorithm;
     q["quant_algo"] = mixed ? "MIXED_PRECISION" : first.name;
+    if (!mixed && first.input_kept) q["weight_only"] = true;
     if (!mixed && !first.named) q["mopt_scheme"] = first.schemes;
   }
   if (d.kv) q["kv_cache_scheme"] = kv_scheme(*d.kv);

@@ -42,15 +42,14 @@ constexpr std::array<std::string_view, 8> kTaken{"W4A8_AWQ",        "NVFP4_AWQ",
                                                  "MIXED_PRECISION", "FP8_PB_WO", "FP8_PB_REAL",
                                                  "MXFP4",           "NO_QUANT"};
 
+// Upstream's presets give these inputs a format, so that a reader takes them for quantized.
+bool implies_input(Kind weight) {
+  return weight == Kind::kFp8Channel || weight == Kind::kMxfp4 || weight == Kind::kMxfp8;
+}
+
 bool taken(std::string_view name) {
   return std::ranges::find(kTaken, name) != kTaken.end() ||
          std::ranges::find(kRows, name, &Row::name) != kRows.end();
-}
-
-std::string upper(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return std::toupper(c); });
-  return out;
 }
 
 bool has(const mopt_scheme& s, uint32_t flag) {
@@ -82,6 +81,12 @@ Kind int8_kind(const mopt_scheme& s) {
 
 }  // namespace
 
+std::string upper(std::string_view text) {
+  std::string out(text);
+  std::ranges::transform(out, out.begin(), [](unsigned char c) { return std::toupper(c); });
+  return out;
+}
+
 Kind kind_of(const mopt_scheme* scheme) {
   if (scheme == nullptr) return Kind::kNone;
   const mopt_scheme& s = *scheme;
@@ -108,7 +113,12 @@ Algorithm algorithm(const mopt_scheme& weight, const mopt_scheme* input) {
   const uint32_t group = weight.granularity == MOPT_PER_BLOCK ? weight.block_cols : 0;
   for (const Row& row : kRows) {
     if (row.weight == w && (row.inputs & in) != 0) {
-      return {std::string(row.name), row.fields, group, true, nullptr};
+      return {std::string(row.name),
+              row.fields,
+              group,
+              input == nullptr && implies_input(w),
+              true,
+              nullptr};
     }
   }
   const std::string name = upper(view(weight.name));
@@ -123,8 +133,9 @@ Algorithm algorithm(const mopt_scheme& weight, const mopt_scheme* input) {
                     "' already means another structure; choose the input format that belongs to "
                     "the weights, or input = \"none\"");
   }
-  return {name, group != 0 ? Fields::kGroup : Fields::kNone, group, false,
-          Json{{"weight", describe(&weight)}, {"input", describe(input)}}};
+  return {name,  group != 0 ? Fields::kGroup : Fields::kNone,
+          group, false,
+          false, Json{{"weight", describe(&weight)}, {"input", describe(input)}}};
 }
 
 Json describe(const mopt_scheme* scheme) {
@@ -144,6 +155,7 @@ Json layer_entry(const Algorithm& a) {
     entry["has_zero_point"] = false;
     entry["pre_quant_scale"] = true;
   }
+  if (a.input_kept) entry["weight_only"] = true;
   if (!a.named) entry["mopt_scheme"] = a.schemes;
   return entry;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,7 +11,8 @@
 
 namespace mopt::hf {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;  // of what is written; finds and inserts keys by walking them
+using Tree = nlohmann::json;          // of what is read, which may have a key per layer
 
 // The structures that the layout tells apart; every other one is kOther.
 enum class Kind : uint32_t {
@@ -37,6 +39,7 @@ struct Algorithm {
   std::string name;  // quant_algo
   Fields fields = Fields::kNone;
   uint32_t group_size = 0;  // of the weight's blocks; 0: none
+  bool input_kept = false;  // the name stands for quantized inputs, and these are not
   bool named = true;        // false: ModelOpt has no name for the pair; it is the scheme's own
   Json schemes;  // of an algorithm without a name: both schemes, so that it can be read back
 };
@@ -45,6 +48,24 @@ Algorithm algorithm(const mopt_scheme& weight, const mopt_scheme* input);
 
 // {"quant_algo": "NVFP4", "group_size": 16}: one layer, as quantized_layers lists it.
 Json layer_entry(const Algorithm& algorithm);
+
+// What a layer entry stands for; the inverse of algorithm() and layer_entry().
+struct Schemes {
+  mopt_scheme weight{};
+  std::optional<mopt_scheme> input;
+  bool static_input = false;  // an input_scale is stored
+};
+enum class InputScales { kStored, kAbsent };
+// `scales`: whether layers of this algorithm store input scales, where the name leaves it open.
+// Empty for an algorithm that is not known. Throws nlohmann's exceptions when a member has the
+// wrong type.
+std::optional<Schemes> schemes_of(const Tree& layer_entry, InputScales scales);
+
+// The scheme of a KV cache algorithm; empty when it is not known.
+std::optional<mopt_scheme> kv_scheme_of(std::string_view algorithm);
+
+// "fp8_pb_wo" -> "FP8_PB_WO": engines compare algorithm names without regard to case.
+std::string upper(std::string_view text);
 
 // {"name": "int8", "element": [0, 8], ...}: a scheme, member by member; null for none.
 Json describe(const mopt_scheme* scheme);

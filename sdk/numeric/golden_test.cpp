@@ -43,7 +43,10 @@ std::vector<uint16_t> all_16_bit_patterns() {
 
 TEST_CASE("casts from every bf16 and fp16 pattern equal PyTorch's") {
   const Tensors t = scalars();
-  if (t.empty()) return;
+  if (!t.contains("bf16_to_e4m3fn")) {
+    MESSAGE("the exhaustive tables are only in the full golden set: not compared");
+    return;
+  }
   const auto patterns = all_16_bit_patterns();
   const auto from_bf16 = [](auto encode) {
     return [encode](uint16_t bits) { return encode(bf16::decode(bits)); };

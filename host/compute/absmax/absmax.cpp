@@ -1,11 +1,14 @@
 #include "host/compute/absmax/absmax.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<AbsMaxProblem>{"absmax.highway", need_simd<AbsMaxProblem>, absmax_highway},
     Kernel<AbsMaxProblem>{"absmax.reference", accept_any<AbsMaxProblem>, absmax_reference},
 };
 

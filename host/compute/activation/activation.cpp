@@ -1,11 +1,15 @@
 #include "host/compute/activation/activation.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<ActivationProblem>{"activation.highway", need_simd<ActivationProblem>,
+                              activation_highway},
     Kernel<ActivationProblem>{"activation.reference", accept_any<ActivationProblem>,
                               activation_reference},
 };

@@ -30,7 +30,7 @@ void activation_reference(const ActivationProblem& p) {
   by_dtype("activation", p.x, [&]<class T>(T*) {
     for_each(p.x.elements(), 1 << 14, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        store(p.y.as<T>(), i, apply(p.kind, load(p.x.as<T>(), i)));
+        put(apply(p.kind, to_float(p.x.as<T>()[i])), p.y.as<T>()[i]);
       }
     });
   });

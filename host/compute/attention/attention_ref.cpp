@@ -25,20 +25,20 @@ void attend(const Query<T>& a, float scale) {
   for (int64_t j = a.begin; j < a.end; ++j) {
     float dot = 0.0f;
     for (int64_t i = 0; i < a.d; ++i)
-      dot += load(a.q, i) * load(a.k, j * a.stride + i);
+      dot += to_float(a.q[i]) * to_float(a.k[j * a.stride + i]);
     max = std::max(max, p[static_cast<size_t>(j - a.begin)] = dot * scale);
   }
   float sum = 0.0f;
   for (float& x : p)
     sum += x = std::exp(x - max);
   for (float& x : p)
-    x = rounded<T>(x / sum);
+    x = round_to<T>(x / sum);
   for (int64_t i = 0; i < a.d; ++i) {
     float out = 0.0f;
     for (int64_t j = a.begin; j < a.end; ++j) {
-      out += p[static_cast<size_t>(j - a.begin)] * load(a.v, j * a.stride + i);
+      out += p[static_cast<size_t>(j - a.begin)] * to_float(a.v[j * a.stride + i]);
     }
-    store(a.y, i, out);
+    put(out, a.y[i]);
   }
 }
 

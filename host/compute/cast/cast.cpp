@@ -1,11 +1,14 @@
 #include "host/compute/cast/cast.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<CastProblem>{"cast.highway", need_simd<CastProblem>, cast_highway},
     Kernel<CastProblem>{"cast.reference", accept_any<CastProblem>, cast_reference},
 };
 

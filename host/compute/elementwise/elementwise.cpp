@@ -1,11 +1,15 @@
 #include "host/compute/elementwise/elementwise.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<ElementwiseProblem>{"elementwise.highway", need_simd<ElementwiseProblem>,
+                               elementwise_highway},
     Kernel<ElementwiseProblem>{"elementwise.reference", accept_any<ElementwiseProblem>,
                                elementwise_reference},
 };

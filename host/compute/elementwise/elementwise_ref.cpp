@@ -7,8 +7,8 @@ void elementwise_reference(const ElementwiseProblem& p) {
   by_dtype("elementwise", p.a, [&]<class T>(T*) {
     for_each(p.a.elements(), 1 << 14, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const float a = load(p.a.as<T>(), i), b = load(p.b.as<T>(), i);
-        store(p.y.as<T>(), i, p.kind == Elementwise::kAdd ? a + b : a * b);
+        const float a = to_float(p.a.as<T>()[i]), b = to_float(p.b.as<T>()[i]);
+        put(p.kind == Elementwise::kAdd ? a + b : a * b, p.y.as<T>()[i]);
       }
     });
   });

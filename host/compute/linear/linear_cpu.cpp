@@ -180,7 +180,7 @@ std::string_view linear_onednn_refuses(const LinearProblem& p) {
 
 std::unique_ptr<LinearWeight> linear_onednn(const LinearProblem& p) {
   if (is_f32(p.weight)) return std::make_unique<PackedWeight<float, float>>(p);
-  return std::make_unique<PackedWeight<uint16_t, uint16_t>>(p);
+  return std::make_unique<PackedWeight<Bf16, Bf16>>(p);
 }
 
 // A product of two bf16 numbers is exact in f32, so this row differs only in the order of sums.
@@ -190,7 +190,7 @@ std::string_view linear_onednn_f32_refuses(const LinearProblem& p) {
 }
 
 std::unique_ptr<LinearWeight> linear_onednn_f32(const LinearProblem& p) {
-  return std::make_unique<PackedWeight<uint16_t, float>>(p);
+  return std::make_unique<PackedWeight<Bf16, float>>(p);
 }
 
 }  // namespace mopt::compute

@@ -31,9 +31,9 @@ class PlainWeight final : public LinearWeight {
     for (int64_t n = 0; n < n_; ++n) {
       float sum = 0.0f;
       for (int64_t k = 0; k < k_; ++k)
-        sum += load(x, k) * load(weight_.data(), n * k_ + k);
-      if (!bias_.empty()) sum += load(bias_.data(), n);
-      store(y, n, sum);
+        sum += to_float(x[k]) * to_float(weight_[static_cast<size_t>(n * k_ + k)]);
+      if (!bias_.empty()) sum += to_float(bias_[static_cast<size_t>(n)]);
+      put(sum, y[n]);
     }
   }
   int64_t n_, k_;
@@ -44,7 +44,7 @@ class PlainWeight final : public LinearWeight {
 
 std::unique_ptr<LinearWeight> linear_reference(const LinearProblem& p) {
   if (is_f32(p.weight)) return std::make_unique<PlainWeight<float>>(p);
-  return std::make_unique<PlainWeight<uint16_t>>(p);
+  return std::make_unique<PlainWeight<Bf16>>(p);
 }
 
 }  // namespace mopt::compute

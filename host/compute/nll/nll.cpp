@@ -1,11 +1,14 @@
 #include "host/compute/nll/nll.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<NllProblem>{"nll.highway", need_simd<NllProblem>, nll_highway},
     Kernel<NllProblem>{"nll.reference", accept_any<NllProblem>, nll_reference},
 };
 

@@ -11,11 +11,11 @@ template <class T>
 double row(const T* x, int64_t v, int64_t target) {
   float max = -std::numeric_limits<float>::infinity();
   for (int64_t i = 0; i < v; ++i)
-    max = std::max(max, load(x, i));
+    max = std::max(max, to_float(x[i]));
   double sum = 0.0;
   for (int64_t i = 0; i < v; ++i)
-    sum += std::exp(load(x, i) - max);
-  return std::log(sum) + (double{max} - load(x, target));
+    sum += std::exp(to_float(x[i]) - max);
+  return std::log(sum) + (double{max} - to_float(x[target]));
 }
 
 }  // namespace

@@ -1,11 +1,14 @@
 #include "host/compute/rms_norm/rms_norm.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<RmsNormProblem>{"rms_norm.highway", need_simd<RmsNormProblem>, rms_norm_highway},
     Kernel<RmsNormProblem>{"rms_norm.reference", accept_any<RmsNormProblem>, rms_norm_reference},
 };
 

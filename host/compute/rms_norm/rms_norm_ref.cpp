@@ -14,11 +14,11 @@ void row(const RmsNormProblem& p, int64_t r) {
   // In fp64, so that the order of the sum does not show in fp32.
   double sum = 0.0;
   for (int64_t i = 0; i < c; ++i)
-    sum += double{load(x, i)} * load(x, i);
+    sum += double{to_float(x[i])} * to_float(x[i]);
   const float mean = static_cast<float>(sum / static_cast<double>(c));
   const float scale = 1.0f / std::sqrt(mean + p.eps);
   for (int64_t i = 0; i < c; ++i) {
-    store(y, i, rounded<T>(load(x, i) * scale) * load(p.weight.as<T>(), i));
+    put(round_to<T>(to_float(x[i]) * scale) * to_float(p.weight.as<T>()[i]), y[i]);
   }
 }
 

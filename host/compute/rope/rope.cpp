@@ -1,11 +1,14 @@
 #include "host/compute/rope/rope.hpp"
 
+#include "host/compute/simd.hpp"
+
 #include <array>
 
 namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<RopeProblem>{"rope.highway", need_simd<RopeProblem>, rope_highway},
     Kernel<RopeProblem>{"rope.reference", accept_any<RopeProblem>, rope_reference},
 };
 

@@ -7,9 +7,9 @@ namespace {
 template <class T>
 void head(const T* x, const float* cos, const float* sin, int64_t half, int64_t d, T* y) {
   for (int64_t i = 0; i < half; ++i) {
-    const float low = load(x, i), high = load(x, i + half);
-    store(y, i, rounded<T>(low * cos[i]) + rounded<T>(-high * sin[i]));
-    store(y, i + half, rounded<T>(high * cos[i]) + rounded<T>(low * sin[i]));
+    const float low = to_float(x[i]), high = to_float(x[i + half]);
+    put(round_to<T>(low * cos[i]) + round_to<T>(-high * sin[i]), y[i]);
+    put(round_to<T>(high * cos[i]) + round_to<T>(low * sin[i]), y[i + half]);
   }
   for (int64_t i = 2 * half; i < d; ++i)
     y[i] = x[i];
