@@ -168,6 +168,11 @@ inline std::map<std::string, std::vector<int64_t>> checkpoint_shapes(const std::
     for (const auto& [name, tensor] : read_safetensors(entry.path()))
       out[name] = tensor.shape;
   }
+  const std::string header = out.empty() ? golden(folder + "/header.json") : std::string();
+  if (header.empty()) return out;
+  const nlohmann::json entries = nlohmann::json::parse(read_file(header));
+  for (const auto& [name, entry] : entries.items())
+    out[name] = entry["shape"].get<std::vector<int64_t>>();
   return out;
 }
 

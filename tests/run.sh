@@ -82,4 +82,5 @@ for script in tests/check/*.sh; do
   [ "$(basename "$script")" = lib.sh ] || group "$(basename "$script" .sh)" bash "$script"
 done
 group third_party_plugin bash samples/third_party_plugin/run.sh --test
+group third_party_adapter bash samples/third_party_adapter/run.sh --test
 finish

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "host/compute/dispatch.hpp"
 #include "host/pipeline/output.hpp"
 #include "host/pipeline/prepare.hpp"
 #include "host/report/progress.hpp"

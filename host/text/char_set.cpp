@@ -13,6 +13,7 @@ namespace {
 
 // White_Space. PCRE2's own \s also holds U+180E.
 constexpr const char* kSpace = "\\t-\\r\\x{85}\\p{Z}";
+constexpr int kDeepestBrackets = 100;
 constexpr const char* kHexDigit = "0-9a-fA-F";
 
 CharSet items(std::string text) {
@@ -150,13 +151,13 @@ std::optional<CharSet> read_posix(std::string_view pattern, size_t& at) {
   return negated ? inverse(*set) : *set;
 }
 
-CharSet read_nested(std::string_view pattern, size_t& at);
+CharSet read_nested(std::string_view pattern, size_t& at, int depth);
 
-CharSet read_member(std::string_view pattern, size_t& at) {
+CharSet read_member(std::string_view pattern, size_t& at, int depth) {
   const char c = pattern[at];
   if (c == '[') {
     if (auto set = read_posix(pattern, at)) return *std::move(set);
-    return read_nested(pattern, ++at);
+    return read_nested(pattern, ++at, depth + 1);
   }
   if (c == '\\') {
     if (++at >= pattern.size()) refuse_pattern(pattern, "a backslash at the end");
@@ -168,7 +169,8 @@ CharSet read_member(std::string_view pattern, size_t& at) {
 }
 
 // The body of brackets up to "]"; `at` behind the "[".
-CharSet read_nested(std::string_view pattern, size_t& at) {
+CharSet read_nested(std::string_view pattern, size_t& at, int depth) {
+  if (depth > kDeepestBrackets) refuse_pattern(pattern, "brackets nested too deep");
   const bool negated = at < pattern.size() && pattern[at] == '^';
   if (negated) ++at;
   std::string before;  // lookaheads of the operands of && so far
@@ -184,7 +186,7 @@ CharSet read_nested(std::string_view pattern, size_t& at) {
       set = {};
       at += 2;
     } else {
-      set.add(read_member(pattern, at));
+      set.add(read_member(pattern, at, depth));
     }
   }
   ++at;
@@ -273,7 +275,7 @@ CharSet read_escape(std::string_view pattern, size_t& at) {
 }
 
 std::string read_brackets(std::string_view pattern, size_t& at) {
-  return read_nested(pattern, at).expression();
+  return read_nested(pattern, at, 1).expression();
 }
 
 }  // namespace mopt::text

@@ -78,15 +78,18 @@ std::string single_code_point(const Json& node, const char* key, const std::stri
 
 // Calls `visit(component, type, where)` for each component, entering `Sequence`s.
 template <class Visit>
-void for_each_component(const Json& node, const char* list, const std::string& where, Visit visit) {
+void for_each_component(const Json& node, const char* list, const std::string& where, Visit visit,
+                        int depth = 0) {
   if (node.is_null()) return;
+  constexpr int kDeepest = 100;
+  if (depth > kDeepest) damaged(where, "at most 100 nested sequences");
   const std::string type = text_of(node, "type", where);
   if (type != "Sequence") return visit(node, type, where);
   const Json& children = member(node, list, where);
   if (!children.is_array()) damaged(where + "." + list, "a list");
   for (size_t i = 0; i < children.size(); ++i) {
-    for_each_component(children[i], list, where + "." + list + "[" + std::to_string(i) + "]",
-                       visit);
+    for_each_component(children[i], list, where + "." + list + "[" + std::to_string(i) + "]", visit,
+                       depth + 1);
   }
 }
 
@@ -350,7 +353,11 @@ Json parse(std::string_view text) {
 TokenizerSpec read_tokenizer_json(std::string_view text) {
   const Json root = parse(text);
   if (!root.is_object()) damaged("the top", "a table");
-  const auto part = [&](const char* key) { return root.contains(key) ? root[key] : Json(); };
+  // By reference: a copy would follow any nesting on the stack.
+  const Json absent;
+  const auto part = [&](const char* key) -> const Json& {
+    return root.contains(key) ? root[key] : absent;
+  };
   TokenizerSpec spec;
   spec.model = model_of(member(root, "model", "the top"));
   spec.added_tokens = added_tokens_of(part("added_tokens"));

@@ -145,4 +145,34 @@ TEST_CASE("a template stands around the text only when special tokens are asked 
   CHECK(tokenizer.encode("ab", SpecialTokens::kNone) == std::vector<int32_t>{2});
 }
 
+TEST_CASE("nesting without end is refused, not followed") {
+  std::string open, close;
+  for (int i = 0; i < 100'000; ++i) {
+    open += R"({"type": "Sequence", "decoders": [)";
+    close += "]}";
+  }
+  std::string text = base().dump();
+  text.replace(text.find("\"decoder\":null") + 10, 4, open + close);
+  CHECK(names(refusal(text), "at most 100 nested sequences"));
+  Json file = base();
+  file["normalizer"] = {
+      {"type", "Replace"}, {"content", ""}, {"pattern", {{"Regex", std::string(100'000, '[')}}}};
+  CHECK_THROWS_AS(Tokenizer::from_json(file.dump()), Error);
+}
+
+TEST_CASE("a damaged file is refused or read, whatever byte is wrong") {
+  const std::string text = base().dump();
+  for (size_t at = 0; at < text.size(); ++at) {
+    for (const char c : {'\0', '"', '}', '[', '9', '\xFF'}) {
+      std::string damaged = text;
+      damaged[at] = c;
+      try {
+        Tokenizer::from_json(damaged).encode("ab <s>", SpecialTokens::kAdd);
+      } catch (const Error& e) {
+        CHECK_FALSE(std::string(e.what()).empty());
+      }
+    }
+  }
+}
+
 }  // namespace mopt::text

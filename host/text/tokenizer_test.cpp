@@ -169,4 +169,20 @@ TEST_CASE("a stream never gives half a character") {
   }
 }
 
+TEST_CASE("a byte-level stream gives every character as soon as it is complete") {
+  const auto golden = load("bpe_gpt2");
+  if (!golden) return;
+  for (const Json& row : golden->expected["encode"]) {
+    StreamDecoder decoder(golden->tokenizer, ShowSpecial::kKeep);
+    Ids before;
+    std::string so_far;
+    for (const int32_t id : ids_of(row, "ids")) {
+      before.push_back(id);
+      so_far += decoder.push(id);
+      const std::string all = golden->tokenizer.decode(before, ShowSpecial::kKeep);
+      if (!all.ends_with(kReplacementCharacter)) CHECK(so_far == all);
+    }
+  }
+}
+
 }  // namespace mopt::text

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 
 namespace mopt::hf {
@@ -66,6 +67,39 @@ bool mixable(std::string_view engine, std::string_view algorithm) {
          (engine == "vllm" && algorithm == "W4A16_NVFP4");
 }
 
+// Why an engine does not take this layer; nothing when it does.
+std::optional<Answer> objection(std::string_view engine, const Answer& known, const Layer& layer) {
+  const std::string& algorithm = layer.algorithm.name;
+  if (known.verdict != "takes") return known;
+  const bool tensorrt = engine == "tensorrt-llm";
+  const std::string_view no = tensorrt ? "unknown" : "refuses";
+  if (algorithm.find("NVFP4") != std::string::npos && layer.algorithm.group_size != 16) {
+    return Answer{no, "its kernels expect blocks of 16"};
+  }
+  if (algorithm == "FP8" && layer.weight_only) {
+    return Answer{no, "it wants an input_scale, and only the weights are quantized"};
+  }
+  return std::nullopt;
+}
+
+// What is worth knowing about a checkpoint that an engine takes.
+std::string notes(std::string_view engine, Answer Row::*column, const Description& d) {
+  std::string out;
+  const auto add = [&](const std::string& note) {
+    if (out.find(note) == std::string::npos) out += (out.empty() ? "" : "; ") + note;
+  };
+  for (const Layer& layer : d.layers) {
+    const Answer& known = find(layer.algorithm.name)->*column;
+    if (!known.reason.empty()) add(layer.algorithm.name + ": " + std::string(known.reason));
+    if (layer.algorithm.input_kept) {
+      add(layer.algorithm.name + ": it quantizes the inputs too, which the recipe kept");
+    }
+  }
+  if (engine == "vllm" && d.kv && *d.kv != "FP8") add("it ignores the " + *d.kv + " KV cache");
+  if (!out.empty()) return out;
+  return "reads " + (d.mixed() ? std::string("MIXED_PRECISION") : d.layers.front().algorithm.name);
+}
+
 Verdict judge(std::string_view engine, Answer Row::*column, const Description& d,
               const std::string& uneven_tile) {
   const auto say = [&](std::string_view verdict, const std::string& reason) {
@@ -76,39 +110,22 @@ Verdict judge(std::string_view engine, Answer Row::*column, const Description& d
     return say("unknown", "only the KV cache is quantized, and no quant_algo names the rest");
   }
   const bool mixed = d.mixed();
-  std::string note;
   for (const Layer& layer : d.layers) {
     const std::string& algorithm = layer.algorithm.name;
-    const Row* row = find(algorithm);
-    const Answer& answer = row == nullptr ? kNobody : row->*column;
     if (mixed && !mixable(engine, algorithm)) {
       return say("refuses",
-                 layer.module + ": " + algorithm + " has no place in MIXED_PRECISION there");
+                 layer.module + ": " + algorithm + " has no place in its MIXED_PRECISION");
     }
-    if (answer.verdict != "takes") {
-      return say(answer.verdict, algorithm + ": " + std::string(answer.reason));
+    const Row* row = find(algorithm);
+    const Answer& known = row == nullptr ? kNobody : row->*column;
+    if (const auto no = objection(engine, known, layer)) {
+      return say(no->verdict, layer.module + ": " + algorithm + ": " + std::string(no->reason));
     }
-    if (algorithm.find("NVFP4") != std::string::npos && layer.algorithm.group_size != 16) {
-      return say(engine == "tensorrt-llm" ? "unknown" : "refuses",
-                 layer.module + ": NVFP4 kernels expect blocks of 16, found " +
-                     std::to_string(layer.algorithm.group_size));
-    }
-    if (algorithm == "FP8" && layer.weight_only) {
-      return say("refuses", layer.module +
-                                ": FP8 there wants an input_scale, and only the weights "
-                                "are quantized");
-    }
-    if (!answer.reason.empty()) note = algorithm + ": " + std::string(answer.reason);
   }
   if (engine == "vllm" && !uneven_tile.empty()) {
-    return say("refuses",
-               uneven_tile + ": fp8_pb_wo there needs both sides to be multiples of 128");
+    return say("refuses", uneven_tile + ": its fp8_pb_wo needs both sides to be multiples of 128");
   }
-  if (engine == "vllm" && d.kv && *d.kv != "FP8") {
-    note += (note.empty() ? "" : "; ") + std::string("the ") + *d.kv + " KV cache is ignored there";
-  }
-  if (note.empty()) note = mixed ? "MIXED_PRECISION" : "reads " + d.layers.front().algorithm.name;
-  return say("takes", note);
+  return say("takes", notes(engine, column, d));
 }
 
 }  // namespace

@@ -34,8 +34,8 @@ class Pow2Int8 {
     return Scheme{.granularity = MOPT_PER_CHANNEL, .element = kI8};
   }
   void plan(const mopt_weight_view& w, const DeclSink& out) const {
-    if (same(w.dtype, kF16)) {
-      throw Error(MOPT_UNSUPPORTED, "pow2_int8 reads bf16 and f32, found f16; convert the model",
+    if (!same(w.dtype, kBf16) && !same(w.dtype, kF32)) {
+      throw Error(MOPT_UNSUPPORTED, "pow2_int8 reads bf16 and f32, found " + dtype_name(w.dtype),
                   std::string(view(w.name)));
     }
     out.put(MOPT_ROLE_PAYLOAD, kI8, {w.rows, w.cols});

@@ -46,6 +46,7 @@ cp -r "$here" source
 step "configure against the installed SDK" \
   cmake -S source -B plugin -DCMAKE_PREFIX_PATH="$scratch/prefix" -DCMAKE_BUILD_TYPE=Release
 step "build" cmake --build plugin
+step "it keeps the rules of the ABI" "$scratch/prefix/bin/mopt-plugin-check" plugin/pow2_int8.so
 step "the host lists it" is_listed
 step "quantize" "$host" --recipe source/recipe.toml --plugin-dir plugin --model "$model" --output out
 step "verify" "$host" verify out --source "$model" --plugin-dir plugin

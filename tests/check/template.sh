@@ -15,6 +15,9 @@ else
 fi
 exported=$(nm -D --defined-only "$scratch/build/threshold.so" | awk '{print $3}')
 if [ "$exported" = "$(cat sdk/abi/symbols.txt)" ]; then good; else bad "it exports the entry" "$exported"; fi
+if output=$("$build/bin/mopt-plugin-check" "$scratch/build/threshold.so" 2>&1); then good; else
+  bad "it keeps the rules of the ABI" "$output"
+fi
 if output=$("$build/bin/mopt-host" plugins --plugin-dir "$scratch/build" --json 2>&1) &&
   grep -q org.example.threshold <<<"$output"; then
   good

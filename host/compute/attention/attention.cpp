@@ -6,6 +6,9 @@ namespace mopt::compute {
 namespace {
 
 constexpr std::array kKernels{
+    Kernel<AttentionProblem>{"attention.avx512_bf16", attention_avx512_bf16_refuses,
+                             attention_avx512_bf16},
+    Kernel<AttentionProblem>{"attention.highway", attention_highway_refuses, attention_highway},
     Kernel<AttentionProblem>{"attention.reference", accept_any<AttentionProblem>,
                              attention_reference},
 };

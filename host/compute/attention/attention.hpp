@@ -20,6 +20,10 @@ struct AttentionProblem {
 void attention(const AttentionProblem& problem, const Options& options = {});
 
 std::vector<std::string_view> attention_kernels();
+std::string_view attention_avx512_bf16_refuses(const AttentionProblem&);
+void attention_avx512_bf16(const AttentionProblem&);
+std::string_view attention_highway_refuses(const AttentionProblem&);
+void attention_highway(const AttentionProblem&);
 void attention_reference(const AttentionProblem&);
 
 // First key that the query at `position` sees.

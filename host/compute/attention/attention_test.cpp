@@ -99,6 +99,22 @@ TEST_CASE("attention: large scores do not overflow, and one key gives its value 
   }
 }
 
+TEST_CASE("attention: a scale that is not positive is left to the reference") {
+  const Extents e{1, 5, 5, 2, 1, 16, 0};
+  const Inputs in = inputs(e, kF32);
+  Array y(kF32, {1, 5, 2, 16});
+  std::vector<std::string> refused;
+  Options options;
+  options.trace = [&](std::string_view kernel, std::string_view) { refused.emplace_back(kernel); };
+  attention({*in.q, *in.k, *in.v, 0.0f, 0, *y}, options);
+  CHECK(refused == std::vector<std::string>{"attention.avx512_bf16", "attention.highway"});
+  // All keys count alike: the mean of the values.
+  double mean = 0.0;
+  for (int64_t j = 0; j < 5; ++j)
+    mean += in.v.at(j * 16) / 5.0;
+  CHECK(y.at(4 * 32) == doctest::Approx(mean));
+}
+
 TEST_CASE("attention: what comes later does not matter") {
   for (const std::string_view kernel : attention_kernels()) {
     const Extents e{1, 100, 100, 2, 1, 32, 0};
