@@ -29,8 +29,12 @@ Array head(const Array& x, int64_t rows) {
   return out;
 }
 
+// False for rows that do not take the type, or need a CPU with bf16 products.
 bool runs(std::string_view kernel, DLDataType dtype) {
-  return kernel != "linear.onednn_f32" || same(dtype, kBf16);
+  const Array weight(dtype, {1, 1});
+  const LinearProblem problem{*weight, std::nullopt};
+  if (kernel == "linear.onednn") return linear_onednn_refuses(problem).empty();
+  return kernel != "linear.onednn_f32" || linear_onednn_f32_refuses(problem).empty();
 }
 
 }  // namespace
@@ -75,7 +79,7 @@ TEST_CASE("linear: the bias is added before the only rounding") {
   Array x(kBf16, {1, 2}), w(kBf16, {1, 2}), bias(kBf16, {1});
   x.set(0, 256.0f), x.set(1, 1.0f), w.set(0, 1.0f), w.set(1, 1.0f), bias.set(0, 1.0f);
   for (const std::string_view kernel : linear_kernels()) {
-    CHECK(product(kernel, x, w, &*bias).at(0) == 258.0f);
+    if (runs(kernel, kBf16)) CHECK(product(kernel, x, w, &*bias).at(0) == 258.0f);
   }
 }
 
