@@ -240,8 +240,11 @@ class Run {
     throw std::runtime_error("did not expect '" + step.words[0] + "' in:\n" + stream_of(step));
   }
   void json(const Step& step) {
-    if (step.directive == "json") return check_json(last_.out, step.words);
-    check_json(text(word(step, 0)), Words(step.words.begin() + 1, step.words.end()));
+    Words words;
+    for (const std::string& word : step.words)
+      words.push_back(expand(word));
+    if (step.directive == "json") return check_json(last_.out, words);
+    check_json(text(word(step, 0)), Words(words.begin() + 1, words.end()));
   }
   void exists(const Step& step) {
     const bool wanted = step.directive == "file";
