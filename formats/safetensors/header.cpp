@@ -17,7 +17,9 @@ class Parser {
       : bytes_(bytes),
         file_(file),
         length_(header_length()),
-        json_({reinterpret_cast<const char*>(bytes.data()) + 8, length_}, file) {}
+        json_({reinterpret_cast<const char*>(bytes.data()) + 8, length_}, file) {
+    header_.names = std::make_unique_for_overwrite<char[]>(length_);
+  }
 
   Header run() {
     if (json_.position() != 0 || bytes_[8] != '{') json_.fail("'{' as the first byte");
@@ -60,13 +62,21 @@ class Parser {
   }
 
   void member() {
-    std::string name(json_.string("a tensor's name"));
+    const std::string_view name = keep(json_.string("a tensor's name"));
     json_.expect(':', "':' after a name");
     if (name == "__metadata__") {
       metadata();
     } else {
-      tensor(std::move(name));
+      tensor(name);
     }
+  }
+
+  // All names together are shorter than the header.
+  std::string_view keep(std::string_view name) {
+    char* to = header_.names.get() + names_size_;
+    std::copy(name.begin(), name.end(), to);
+    names_size_ += name.size();
+    return {to, name.size()};
   }
 
   void metadata() {
@@ -89,9 +99,9 @@ class Parser {
     header_.metadata = json_.slice(begin);
   }
 
-  void tensor(std::string name) {
+  void tensor(std::string_view name) {
     Entry entry;
-    entry.name = std::move(name);
+    entry.name = name;
     bool shape = false, offsets = false;
     json_.about(entry.name);
     json_.expect('{', "an object that describes the tensor");
@@ -117,7 +127,7 @@ class Parser {
       damaged("expected 'dtype', 'shape' and 'data_offsets', found only some of them", entry.name);
     }
     check_size(entry);
-    header_.tensors.push_back(std::move(entry));
+    header_.tensors.push_back(entry);
   }
 
   void read_dtype(Entry& entry) {
@@ -128,7 +138,7 @@ class Parser {
                 std::string(file_) + ": tensor " + in_quotes(entry.name) +
                     ": expected an element type of safetensors such as BF16, F32 or U8, found " +
                     in_quotes(found) + "; store the tensor in another type",
-                entry.name);
+                std::string(entry.name));
   }
 
   void read_shape(Entry& entry) {
@@ -223,6 +233,7 @@ class Parser {
   uint64_t length_;
   Scanner json_;
   Header header_;
+  size_t names_size_ = 0;
   bool has_metadata_ = false;
 };
 

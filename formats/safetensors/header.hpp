@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,7 +21,7 @@ namespace mopt::safetensors {
 inline constexpr uint64_t kMaxHeader = 100'000'000;
 
 struct Entry {
-  std::string name;
+  std::string_view name;  // into Header::names
   const Dtype* dtype = nullptr;
   size_t first_extent = 0;  // into Header::extents
   size_t ndim = 0;
@@ -30,7 +31,8 @@ struct Entry {
 struct Header {
   std::vector<Entry> tensors;  // in the order of their data
   std::vector<int64_t> extents;
-  std::string metadata = "{}";  // the "__metadata__" object as JSON text
+  std::unique_ptr<char[]> names;  // back to back; one block, for there may be half a million
+  std::string metadata = "{}";    // the "__metadata__" object as JSON text
   std::span<const int64_t> shape(const Entry& entry) const {
     return std::span(extents).subspan(entry.first_extent, entry.ndim);
   }

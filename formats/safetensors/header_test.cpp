@@ -107,13 +107,13 @@ TEST_CASE("every broken rule of the format is refused with a sentence that names
        "once each"},
       {image(R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1), "found 'x'"},
       {image(R"({"w":7})", 1), "an object that describes"},
-      {image(
-           R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
-           2),
+      {image(R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+             R"("w":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+             2),
        "every name once"},
-      {image(
-           R"({"v":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"w":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
-           3),
+      {image(R"({"v":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+             R"("w":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+             3),
        "an overlap from 1"},
       {image(R"({"__metadata__":{"a":1}})", 0), "a string as the value"},
       {image(R"({"__metadata__":{"a":"1","a":"2"}})", 0), "found 'a' twice"},

@@ -81,7 +81,7 @@ Reader::Reader(const Host& host, const std::string& path) {
   directory_ = sources.directory;
   for (const std::string& file : sources.files)
     open(file);
-  if (!sources.index.empty()) check_index(host, sources);
+  if (sources.index) check_index(host, *sources.index);
   merge_metadata();
 }
 
@@ -97,31 +97,40 @@ void Reader::open(const std::string& path) {
 }
 
 // The index and the files agree: each tensor is in one file, the one that the index names.
-void Reader::check_index(const Host& host, const Sources& sources) const {
-  std::unordered_map<std::string_view, uint32_t> home;
-  home.reserve(tensors_.size());
+void Reader::check_index(const Host& host, const Index& index) const {
+  struct Home {
+    uint32_t file;
+    bool indexed;
+  };
+  std::unordered_map<std::string_view, Home> homes;
+  homes.reserve(tensors_.size());
   const auto damaged = [](std::string_view tensor, const std::string& sentence) {
     throw Error(MOPT_DATA_LOSS,
                 "tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
                 std::string(tensor));
   };
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    const auto [at, fresh] = home.emplace(entry(i).name, tensors_[i].file);
+    const auto [at, fresh] = homes.emplace(entry(i).name, Home{tensors_[i].file, false});
     if (!fresh) {
-      damaged(at->first, "expected in one file, found in " + files_[at->second].path + " and " +
-                             files_[tensors_[i].file].path);
+      damaged(at->first, "expected in one file, found in " + files_[at->second.file].path +
+                             " and " + files_[tensors_[i].file].path);
     }
   }
-  for (const IndexEntry& row : sources.index) {
-    const auto at = home.find(row.tensor);
-    if (at == home.end() || at->second != row.file) {
-      damaged(row.tensor, "the index " + std::string(kIndexName) + " expects it in " +
-                              files_[row.file].path + ", found " +
-                              (at == home.end() ? "nowhere" : "in " + files_[at->second].path));
+  for (const Index::Row& row : index.rows) {
+    const auto at = homes.find(row.tensor);
+    if (at == homes.end() || at->second.file != row.file) {
+      damaged(row.tensor,
+              "the index " + std::string(kIndexName) + " expects it in " + files_[row.file].path +
+                  ", found " +
+                  (at == homes.end() ? "nowhere" : "in " + files_[at->second.file].path));
     }
+    if (at->second.indexed) {
+      damaged(row.tensor, "expected once in " + std::string(kIndexName) + ", found twice");
+    }
+    at->second.indexed = true;
   }
-  if (home.size() > sources.index.size()) {
-    host.warn(name, std::to_string(home.size() - sources.index.size()) +
+  if (homes.size() > index.rows.size()) {
+    host.warn(name, std::to_string(homes.size() - index.rows.size()) +
                         " tensors stand in the files and not in " + std::string(kIndexName) +
                         "; they are read like the others");
   }
@@ -200,7 +209,8 @@ std::string_view Reader::document(std::string_view name) const {
 void Reader::read(const Exec& exec, size_t index, int64_t begin, int64_t end, DLTensor& out) const {
   const Entry& e = entry(index);
   const auto refuse = [&](const std::string& sentence) {
-    throw Error(MOPT_INVALID_ARGUMENT, "tensor " + in_quotes(e.name) + ": " + sentence, e.name);
+    throw Error(MOPT_INVALID_ARGUMENT, "tensor " + in_quotes(e.name) + ": " + sentence,
+                std::string(e.name));
   };
   const std::span<const int64_t> extents = files_[tensors_[index].file].header.shape(e);
   const int64_t rows = extents.empty() ? 1 : extents[0];

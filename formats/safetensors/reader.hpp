@@ -46,7 +46,7 @@ class Reader {
     uint32_t file, entry;
   };
   void open(const std::string& path);
-  void check_index(const Host& host, const Sources& sources) const;
+  void check_index(const Host& host, const Index& index) const;
   void merge_metadata();
   const Entry& entry(size_t index) const;
   const std::byte* bytes(size_t index) const;

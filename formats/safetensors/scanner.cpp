@@ -1,5 +1,7 @@
 #include "scanner.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "mopt/error.hpp"
 #include "text.hpp"
 
@@ -144,9 +146,31 @@ uint64_t Scanner::integer(std::string_view expected) {
   return value;
 }
 
+// Finds the end by quotes and brackets; whether it is JSON in between is nlohmann's to say.
+void Scanner::skip_value() {
+  peek();
+  const size_t begin = at_;
+  int depth = 0;
+  while (at_ < text_.size()) {
+    const char c = text_[at_];
+    const bool closes = c == ']' || c == '}';
+    if (depth == 0 && (c == ',' || closes)) break;
+    if (c == '"') {
+      string("a string");
+      continue;
+    }
+    depth += (c == '[' || c == '{' ? 1 : 0) - (closes ? 1 : 0);
+    ++at_;
+  }
+  if (!nlohmann::json::accept(slice(begin))) {
+    at_ = begin;
+    fail("a JSON value");
+  }
+}
+
 void Scanner::end() {
   peek();
-  if (at_ != text_.size()) fail("nothing but spaces after the header's object");
+  if (at_ != text_.size()) fail("nothing but spaces after the object");
 }
 
 void Scanner::fail(std::string_view expected) const {
@@ -155,7 +179,7 @@ void Scanner::fail(std::string_view expected) const {
   throw Error(MOPT_DATA_LOSS,
               std::string(file_) + (tensor_.empty() ? "" : ": tensor " + in_quotes(tensor_)) +
                   ": expected " + std::string(expected) + " at byte " + std::to_string(at_) +
-                  " of the header, found " + found + "; " + std::string(kDamaged),
+                  " of its JSON, found " + found + "; " + std::string(kDamaged),
               std::string(tensor_.empty() ? file_ : tensor_));
 }
 

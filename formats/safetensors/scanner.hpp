@@ -1,4 +1,4 @@
-// A strict JSON scanner for headers: objects, arrays, strings and unsigned integers, nothing else.
+// A strict JSON scanner for headers and indexes: it knows their shape and looks at each byte once.
 // Half a million tensors have a header of 60 MB, which a document tree would multiply by ten.
 #pragma once
 
@@ -21,6 +21,8 @@ class Scanner {
   // Validated UTF-8; valid until the next call.
   std::string_view string(std::string_view expected);
   uint64_t integer(std::string_view expected);
+  // Any JSON value.
+  void skip_value();
   void end();
   size_t position() const { return at_; }
   std::string_view slice(size_t begin) const { return text_.substr(begin, at_ - begin); }

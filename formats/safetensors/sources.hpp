@@ -1,26 +1,21 @@
 // Which files a checkpoint consists of: one file, or a Hugging Face directory.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace mopt::safetensors {
+#include "index.hpp"
 
-struct IndexEntry {
-  std::string tensor;
-  uint32_t file;  // into Sources::files
-};
+namespace mopt::safetensors {
 
 struct Sources {
   std::filesystem::path directory;  // where side files stand
-  std::vector<std::string> files;   // paths, sorted
-  std::vector<IndexEntry> index;    // empty without an index file
+  std::vector<std::string> files;   // paths; as many as the index has, when there is one
+  std::optional<Index> index;
 };
-
-inline constexpr std::string_view kIndexName = "model.safetensors.index.json";
 
 // Finds the files of `path`. Refuses pickles and an index that leads out of the directory.
 Sources find_sources(const std::string& path);

@@ -115,9 +115,8 @@ fs::path App::recipe_library() const {
   return process_.executable.parent_path().parent_path() / "share/mopt/recipes";
 }
 
-void App::announce_device() {
-  console_.note(options_.device == "auto" ? "device: cpu: this build has no CUDA part"
-                                          : "device: cpu, as asked");
+std::string App::device() const {
+  return options_.device == "auto" ? "cpu: this build has no CUDA part" : "cpu: as asked";
 }
 
 std::vector<Diagnostic> App::take_warnings() {

@@ -41,8 +41,8 @@ class App {
   // <prefix>/share/mopt/recipes.
   std::filesystem::path recipe_library() const;
 
-  // Says which device computes and why; for commands that compute.
-  void announce_device();
+  // Which device computes, and why.
+  std::string device() const;
 
   // What plugins warned of since the last call; they were printed as they came.
   std::vector<Diagnostic> take_warnings();

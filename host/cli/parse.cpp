@@ -298,9 +298,30 @@ std::vector<int64_t> parse_ids(std::string_view option, const std::string& text)
   return ids;
 }
 
+std::string quoted_command(const std::vector<std::string>& words) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,@%+";
+  std::string line = "mopt-host";
+  for (const std::string& word : words) {
+    line += ' ';
+    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
+      line += word;
+      continue;
+    }
+    line += '\'';
+    for (const char c : word)
+      line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += '\'';
+  }
+  return line;
+}
+
 Invocation parse_command_line(const std::vector<std::string>& words) {
   const Arguments args = read_arguments(words);
   Invocation invocation{common_of(args), command_of(args)};
+  if (auto* job = std::get_if<JobOptions>(&invocation.command)) {
+    job->command_line = quoted_command(words);
+  }
   return invocation;
 }
 

@@ -18,7 +18,7 @@ constexpr mopt_parallel kParallel = {
 
 // The first interrupt lets the work of a block end; a second one ends the process.
 constexpr mopt_progress kProgress = {sizeof(mopt_progress), 0,
-                                     []() noexcept -> int32_t { return interrupts() > 1; }};
+                                     []() noexcept -> int32_t { return interrupts().load() > 1; }};
 
 }  // namespace
 

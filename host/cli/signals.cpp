@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <atomic>
 #include <csignal>
 
 #include "host/recipe/diagnostic.hpp"
@@ -32,8 +31,8 @@ void watch_interrupts() {
   handle(SIGTERM, on_signal);
 }
 
-int interrupts() {
-  return count.load();
+const std::atomic<int>& interrupts() {
+  return count;
 }
 
 void ignore_closed_pipes() {

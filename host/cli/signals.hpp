@@ -2,12 +2,14 @@
 // ends the process at once with exit code 7.
 #pragma once
 
+#include <atomic>
+
 namespace mopt::cli {
 
 // From here on; before, and in commands that never call it, both signals end the process.
 void watch_interrupts();
 // How many there were.
-int interrupts();
+const std::atomic<int>& interrupts();
 
 // Writing into a closed pipe is an error of write, not the end of the process.
 void ignore_closed_pipes();

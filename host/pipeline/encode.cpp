@@ -239,7 +239,6 @@ void Encoder::put(const Item& item, std::vector<NamedTensor> parts, Outcomes& ou
   const mopt_exec* exec = tools_.source.registry().services().cpu();
   const std::vector<NamedTensor> stored =
       tools_.exporter.put(exec, plan::abi_param(tools_.plan, item), named);
-  parts.clear();
   if (stored.size() != item.outputs.size()) {
     throw Error(MOPT_INTERNAL, "the exporter made other tensors than it planned", item.name);
   }

@@ -9,7 +9,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace mopt::fp8::HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if MOPT_NO_LANES
 
 using reference::absmax;
 using reference::decode;
@@ -32,16 +32,19 @@ float absmax(Reals x, int64_t n) {
 void encode(Reals x, int64_t n, Divisor by, uint8_t* codes) {
   const int64_t body = whole(n);
   visit(x, [&](const auto* p) {
-    const F scale = all(by.scale);
-    if (by.quotient == Quotient::kSourceType) {
-      for (int64_t i = 0; i < body; i += lanes()) {
-        store_bytes(encode_e4m3(round_as(hn::Div(load(p + i), scale), p)), codes + i);
+    with_divider(p, by.scale, [&](const auto& divide) HWY_ATTR {
+      if (by.quotient == Quotient::kSourceType) {
+        for (int64_t i = 0; i < body; i += lanes()) {
+          const F value = load(p + i);
+          store_bytes(encode_e4m3(round_as(divide(value), p), value), codes + i);
+        }
+      } else {
+        for (int64_t i = 0; i < body; i += lanes()) {
+          const F value = load(p + i);
+          store_bytes(encode_e4m3(divide(value), value), codes + i);
+        }
       }
-    } else {
-      for (int64_t i = 0; i < body; i += lanes()) {
-        store_bytes(encode_e4m3(hn::Div(load(p + i), scale)), codes + i);
-      }
-    }
+    });
   });
   reference::encode(offset(x, body), n - body, by, codes + body);
 }
@@ -60,10 +63,12 @@ void round_trip(Reals x, int64_t n, float scale, RealsOut out) {
   const int64_t body = whole(n);
   visit(x, [&](const auto* p) {
     visit(out, [&](auto* to) {
-      for (int64_t i = 0; i < body; i += lanes()) {
-        const F code = round_e4m3(hn::Div(load(p + i), all(scale)));
-        store(hn::Mul(code, all(scale)), to + i);
-      }
+      with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
+        for (int64_t i = 0; i < body; i += lanes()) {
+          const F value = load(p + i);
+          store(hn::Mul(round_e4m3(divide(value), value), all(scale)), to + i);
+        }
+      });
     });
   });
   reference::round_trip(offset(x, body), n - body, scale, offset(out, body));

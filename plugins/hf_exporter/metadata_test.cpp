@@ -161,7 +161,8 @@ TEST_CASE("generation_config.json holds the ids of config.json, and is absent wi
 TEST_CASE("a config.json that is not JSON is named") {
   const std::vector<mopt_param> params{linear("m.weight", nullptr)};
   HfExporter exporter;
-  const mopt_export broken = job("{\"hidden_size\": ", params);
+  const std::string cut_off = "{\"hidden_size\": ";
+  const mopt_export broken = job(cut_off, params);
   CHECK_THROWS_WITH_AS(finish(exporter, broken), doctest::Contains("config.json is not JSON"),
                        Error);
 }

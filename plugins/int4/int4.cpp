@@ -12,7 +12,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace mopt::int4::HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if MOPT_NO_LANES
 
 using reference::decode;
 using reference::encode;
@@ -26,18 +26,24 @@ HWY_INLINE int64_t whole(int64_t n) {
   return n / lanes() * lanes();
 }
 
+template <class T>
+void encode_block(const T* x, int64_t n, float scale, uint8_t* codes) {
+  with_divider(x, scale, [&](const auto& divide) HWY_ATTR {
+    for (int64_t i = 0; i < n; i += lanes()) {
+      store_nibbles(encode_int4(divide(load(x + i))), codes + i / 2);
+    }
+  });
+}
+
 void encode(Reals x, const Blocks& blocks, float* scales, uint8_t* codes) {
   const int64_t size = blocks.size, body = whole(size);
   visit(x, [&](const auto* p) {
+    block_absmax(p, blocks.count, size, scales);
     for (int64_t b = 0; b < blocks.count; ++b) {
-      const int64_t first = b * size;
-      const float scale = bounded_scale(absmax(p + first, size), int4::kMax, x.type);
-      scales[b] = scale;
-      for (int64_t i = first; i < first + body; i += lanes()) {
-        store_nibbles(encode_int4(hn::Div(load(p + i), all(scale))), codes + i / 2);
-      }
-      const int64_t rest = first + body;
-      reference::encode_run(offset(x, rest), size - body, scale, codes + rest / 2);
+      scales[b] = bounded_scale(scales[b], int4::kMax, x.type);
+      encode_block(p + b * size, body, scales[b], codes + b * size / 2);
+      const int64_t rest = b * size + body;
+      reference::encode_run(offset(x, rest), size - body, scales[b], codes + rest / 2);
     }
   });
 }

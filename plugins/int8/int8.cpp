@@ -9,7 +9,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace mopt::int8::HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if MOPT_NO_LANES
 
 using reference::absmax;
 using reference::decode;
@@ -33,9 +33,11 @@ void encode(Reals x, int64_t n, float scale, int8_t* codes) {
   const int64_t body = whole(n);
   visit(x, [&](const auto* p) {
     auto* to = reinterpret_cast<uint8_t*>(codes);
-    for (int64_t i = 0; i < body; i += lanes()) {
-      store_bytes(encode_int8(hn::Div(load(p + i), all(scale))), to + i);
-    }
+    with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
+      for (int64_t i = 0; i < body; i += lanes()) {
+        store_bytes(encode_int8(divide(load(p + i))), to + i);
+      }
+    });
   });
   reference::encode(offset(x, body), n - body, scale, codes + body);
 }
@@ -55,9 +57,11 @@ void round_trip(Reals x, int64_t n, float scale, RealsOut out) {
   const int64_t body = whole(n);
   visit(x, [&](const auto* p) {
     visit(out, [&](auto* to) {
-      for (int64_t i = 0; i < body; i += lanes()) {
-        store(hn::Mul(round_int8(hn::Div(load(p + i), all(scale))), all(scale)), to + i);
-      }
+      with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
+        for (int64_t i = 0; i < body; i += lanes()) {
+          store(hn::Mul(round_int8(divide(load(p + i))), all(scale)), to + i);
+        }
+      });
     });
   });
   reference::round_trip(offset(x, body), n - body, scale, offset(out, body));

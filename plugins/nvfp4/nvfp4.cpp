@@ -11,7 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace mopt::nvfp4::HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if MOPT_NO_LANES
 
 using reference::absmax;
 using reference::decode;
@@ -26,45 +26,55 @@ using namespace mopt::HWY_NAMESPACE;  // NOLINT: the vector functions of lanes-i
 constexpr int64_t kBatch = 64;
 
 struct Batch {
-  HWY_ALIGN float absmax[kBatch];
-  HWY_ALIGN float step[kBatch];
+  HWY_ALIGN float absmax[kBatch] = {};
+  HWY_ALIGN float step[kBatch];     // what one step of E2M1 is worth
+  HWY_ALIGN float inverse[kBatch];  // 1 / step
   HWY_ALIGN uint8_t scales[kBatch];
 };
-
-template <class T>
-void find_ranges(const T* x, int64_t count, int64_t size, Batch& batch) {
-  for (int64_t b = 0; b < count; ++b)
-    batch.absmax[b] = absmax_whole(x + b * size, size);
-  std::fill(batch.absmax + count, batch.absmax + kBatch, 0.0f);
-}
-
-// What one step of E2M1 is worth. One that underflows becomes infinity: every quotient is then
-// zero.
-HWY_INLINE F divisor(F step) {
-  return hn::IfThenElse(hn::Gt(step, all(0.0f)), step, hn::Inf(Floats()));
-}
 
 void find_scales(float global, Batch& batch) {
   const F per_scale = all(6.0f * global);
   for (int64_t b = 0; b < kBatch; b += lanes()) {
     const F exact = hn::Div(hn::Load(Floats(), batch.absmax + b), per_scale);
     const F bounded = hn::Min(hn::Max(exact, all(e4m3::kMin)), all(e4m3::kMax));
-    const auto zero = hn::Eq(exact, all(0.0f));
-    const W code = encode_e4m3(hn::IfThenElse(zero, all(1.0f), bounded));
+    const F held = hn::IfThenElse(hn::Eq(exact, all(0.0f)), all(1.0f), bounded);
+    const W code = encode_e4m3(held, held);
     store_bytes(code, batch.scales + b);
-    hn::Store(hn::Mul(decode_e4m3(code), all(global)), Floats(), batch.step + b);
+    const F step = hn::Mul(decode_e4m3(code), all(global));
+    hn::Store(step, Floats(), batch.step + b);
+    hn::Store(hn::Div(all(1.0f), step), Floats(), batch.inverse + b);
   }
 }
 
-// Calls body(first block, number of blocks, batch) with ranges and scales found.
+// Dividers of a batch's blocks. A step that underflows becomes infinity: every quotient is then
+// zero.
+struct Divisions {
+  HWY_INLINE ByDivision operator()(const Batch& batch, int64_t b) const {
+    const F step = all(batch.step[b]);
+    return ByDivision(hn::IfThenElse(hn::Gt(step, all(0.0f)), step, hn::Inf(Floats())));
+  }
+};
+struct Products {
+  HWY_INLINE ByProduct operator()(const Batch& batch, int64_t b) const {
+    return {all(batch.step[b]), all(batch.inverse[b])};
+  }
+};
+
+// Calls body(first block, number of blocks, batch, dividers) with ranges and scales found.
 template <class T, class Body>
 void for_batches(const T* x, const Blocks& blocks, const Body& body) {
+  // Block scales lie within [2^-9, 448].
+  const bool product = product_is_exact(x, blocks.global * e4m3::kMin, blocks.global * e4m3::kMax);
   Batch batch;
   for (int64_t first = 0; first < blocks.count; first += kBatch) {
     const int64_t count = std::min(kBatch, blocks.count - first);
-    find_ranges(x + first * blocks.size, count, blocks.size, batch);
+    block_absmax(x + first * blocks.size, count, blocks.size, batch.absmax);
     find_scales(blocks.global, batch);
-    body(first, count, batch);
+    if (product) {
+      body(first, count, batch, Products());
+    } else {
+      body(first, count, batch, Divisions());
+    }
   }
 }
 
@@ -74,16 +84,18 @@ float absmax(Reals x, int64_t n) {
 
 template <class T>
 void encode_typed(const T* x, const Blocks& blocks, uint8_t* scales, uint8_t* codes) {
-  for_batches(x, blocks, [&](int64_t first, int64_t count, const Batch& batch) {
-    std::copy_n(batch.scales, count, scales + first);
-    for (int64_t b = 0; b < count; ++b) {
-      const F step = divisor(all(batch.step[b]));
-      const int64_t begin = (first + b) * blocks.size;
-      for (int64_t i = begin; i < begin + blocks.size; i += lanes()) {
-        store_nibbles(encode_e2m1(hn::Div(load(x + i), step)), codes + i / 2);
-      }
-    }
-  });
+  const auto body = [&](int64_t first, int64_t count, const Batch& batch, const auto& dividers)
+                        HWY_ATTR {
+                          std::copy_n(batch.scales, count, scales + first);
+                          for (int64_t b = 0; b < count; ++b) {
+                            const auto divide = dividers(batch, b);
+                            const int64_t begin = (first + b) * blocks.size;
+                            for (int64_t i = begin; i < begin + blocks.size; i += lanes()) {
+                              store_nibbles(encode_e2m1(divide(load(x + i))), codes + i / 2);
+                            }
+                          }
+                        };
+  for_batches(x, blocks, body);
 }
 
 void encode(Reals x, const Blocks& blocks, uint8_t* scales, uint8_t* codes) {
@@ -104,15 +116,18 @@ void decode(const uint8_t* scales, const uint8_t* codes, const Blocks& blocks, R
 void round_trip(Reals x, const Blocks& blocks, RealsOut out) {
   visit(x, [&](const auto* p) {
     visit(out, [&](auto* to) {
-      for_batches(p, blocks, [&](int64_t first, int64_t count, const Batch& batch) {
-        for (int64_t b = 0; b < count; ++b) {
-          const F step = all(batch.step[b]);
-          const int64_t begin = (first + b) * blocks.size;
-          for (int64_t i = begin; i < begin + blocks.size; i += lanes()) {
-            store(hn::Mul(round_e2m1(hn::Div(load(p + i), divisor(step))), step), to + i);
-          }
-        }
-      });
+      const auto body = [&](int64_t first, int64_t count, const Batch& batch, const auto& dividers)
+                            HWY_ATTR {
+                              for (int64_t b = 0; b < count; ++b) {
+                                const auto divide = dividers(batch, b);
+                                const F step = all(batch.step[b]);
+                                const int64_t begin = (first + b) * blocks.size;
+                                for (int64_t i = begin; i < begin + blocks.size; i += lanes()) {
+                                  store(hn::Mul(round_e2m1(divide(load(p + i))), step), to + i);
+                                }
+                              }
+                            };
+      for_batches(p, blocks, body);
     });
   });
 }

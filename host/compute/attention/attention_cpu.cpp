@@ -291,18 +291,21 @@ class Run {
   void softmax(float* row, int64_t columns, int64_t begin, int64_t end) const {
     const float lowest = -std::numeric_limits<float>::infinity();
     std::fill(row, row + begin, lowest);
-    std::fill(row + end, row + columns, lowest);
-    const int64_t step = ln::lanes();
+    const int64_t step = ln::lanes(), n = up(end, step);
+    std::fill(row + end, row + n, lowest);
     F most = ln::all(lowest), sum = ln::all(0.0f);
-    for (int64_t i = 0; i < columns; i += step)
+    for (int64_t i = 0; i < n; i += step)
       most = hn::Max(most, ln::load(row + i));
     const F max = ln::all(max_of(most)), scale = ln::all(p_.scale);
-    for (int64_t i = 0; i < columns; i += step) {
+    for (int64_t i = 0; i < n; i += step) {
       const F e = exp(hn::Mul(hn::Sub(ln::load(row + i), max), scale));
       sum = hn::Add(sum, e);
       ln::store(e, row + i);
     }
-    Unit::share(row, columns, 1.0f / sum_of(sum), static_cast<const T*>(nullptr));
+    Unit::share(row, n, 1.0f / sum_of(sum), static_cast<const T*>(nullptr));
+    constexpr int64_t kBytes = 4 / Unit::kPerCell;
+    std::memset(reinterpret_cast<char*>(row) + n * kBytes, 0,
+                static_cast<size_t>((columns - n) * kBytes));
   }
 
   void sum_values(const float* scores, int64_t rows, const Span& span, const char* values,

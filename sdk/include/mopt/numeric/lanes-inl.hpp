@@ -10,10 +10,15 @@
 
 #  include "hwy/highway.h"
 #  include "mopt/numeric/e4m3.hpp"
+#  include "mopt/numeric/range.hpp"
 #  include "mopt/numeric/reals.hpp"
 
-// The portable targets have no use for vectors; kernels give them their reference.
-#  if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+// Targets without vectors, or without a fixed length of them: kernels give them their reference.
+#  undef MOPT_NO_LANES
+#  if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128 || HWY_HAVE_SCALABLE
+#    define MOPT_NO_LANES 1
+#  else
+#    define MOPT_NO_LANES 0
 HWY_BEFORE_NAMESPACE();
 namespace mopt::HWY_NAMESPACE {
 
@@ -68,13 +73,12 @@ HWY_INLINE void store_bytes(W x, uint8_t* p) {
   hn::StoreU(hn::TruncateTo(Bytes(), x), Bytes(), p);
 }
 
-// The bits of x rounded to bfloat16, in the upper half.
+// The bits of x rounded to bfloat16, in the upper half; the lower half is undefined. A NaN stays
+// one unless it has the sixteen lowest bits set, which no arithmetic on bfloat16 makes.
 HWY_INLINE W bf16_bits(F x) {
   const W raw = bits(x);
   const W odd = hn::And(hn::ShiftRight<16>(raw), all_words(1));
-  const W rounded = hn::Add(raw, hn::Add(odd, all_words(0x7FFF)));
-  const W value = select(hn::IsNaN(x), hn::Or(raw, all_words(0x400000)), rounded);
-  return hn::And(value, all_words(0xFFFF0000));
+  return hn::Add(raw, hn::Add(odd, all_words(0x7FFF)));
 }
 HWY_INLINE void store(F x, float* p) {
   hn::StoreU(x, Floats(), p);
@@ -97,7 +101,7 @@ HWY_INLINE F round_as(F x, const float*) {
   return x;
 }
 HWY_INLINE F round_as(F x, const Bf16*) {
-  return floats(bf16_bits(x));
+  return floats(hn::And(bf16_bits(x), all_words(0xFFFF0000)));
 }
 // For |x| < 65520, which a quotient by absmax / 448 is.
 HWY_INLINE F round_as(F x, const F16*) {
@@ -111,17 +115,34 @@ HWY_INLINE F round_as(F x, const F16*) {
 
 // ---- E4M3 ------------------------------------------------------------------------------------
 
-// e4m3::encode.
-HWY_INLINE W encode_e4m3(F x) {
-  const F a = hn::Abs(x);
-  const W raw = bits(a);
-  const W odd = hn::And(hn::ShiftRight<20>(raw), all_words(1));
-  const W rounded = hn::Add(raw, hn::Add(odd, all_words(0x7FFFF)));
-  const W normal = hn::Sub(hn::ShiftRight<20>(rounded), all_words(120 << 3));
-  const W tiny = hn::Sub(bits(hn::Add(a, all(0x1p14f))), all_words(0x46800000));
-  const W code = hn::Min(select(hn::Lt(a, all(e4m3::kMinNormal)), tiny, normal), all_words(0x7E));
-  const W held = select(hn::IsNaN(x), all_words(e4m3::kNan), code);
-  return hn::Or(held, hn::And(hn::ShiftRight<24>(bits(x)), all_words(0x80)));
+// |x| up to 448 in steps of E4M3, ties to even, as a sum with a power of two that has no finer
+// bits; `step` is that power: 2^20 times the power of two below |x|, at least 2^-6.
+struct StepSum {
+  F sum;
+  W step;
+};
+HWY_INLINE StepSum sum_e4m3(F x) {
+  // Where an argument is NaN, Min and Max return the second one: NaN stays NaN.
+  const F a = hn::Min(all(e4m3::kMax), hn::Abs(x));
+  const W binade = hn::And(bits(hn::Max(all(e4m3::kMinNormal), a)), all_words(0x7F800000));
+  const W step = hn::Add(binade, all_words(20u << 23));
+  return {hn::Add(a, floats(step)), step};
+}
+
+// e4m3::encode of a number that is not NaN; the sign is that of `signed_like`, which a quotient
+// that became zero may have lost.
+HWY_INLINE W encode_e4m3(F x, F signed_like) {
+  const StepSum s = sum_e4m3(x);
+  // Eight codes per binade: 8 * (exponent + 6) counts those below.
+  const W below = hn::Sub(hn::ShiftRight<20>(s.step), all_words(8 * (127 + 20 - 6)));
+  const W magnitude = hn::Add(hn::Sub(bits(s.sum), s.step), below);
+  return hn::Or(magnitude, hn::And(hn::ShiftRight<24>(bits(signed_like)), all_words(0x80)));
+}
+
+// The value of e4m3::encode(x) with that sign; NaN stays NaN.
+HWY_INLINE F round_e4m3(F x, F signed_like) {
+  const StepSum s = sum_e4m3(x);
+  return hn::CopySign(hn::Sub(s.sum, floats(s.step)), signed_like);
 }
 
 // e4m3::decode for codes that are not NaN.
@@ -143,27 +164,10 @@ HWY_INLINE F decode_e4m3_or_nan(W code) {
   return floats(hn::IfThenElse(nan, hn::Or(sign, all_words(0x7FF00000)), bits(decode_e4m3(code))));
 }
 
-// The value of e4m3::encode(x); NaN stays NaN.
-HWY_INLINE F round_e4m3(F x) {
-  const F a = hn::Abs(x);
-  const W raw = bits(a);
-  const W odd = hn::And(hn::ShiftRight<20>(raw), all_words(1));
-  const W normal = hn::And(hn::Add(raw, hn::Add(odd, all_words(0x7FFFF))), all_words(0xFFF00000));
-  const F tiny = hn::Sub(hn::Add(a, all(0x1p14f)), all(0x1p14f));
-  const F held = hn::IfThenElse(hn::Lt(a, all(e4m3::kMinNormal)), tiny, floats(normal));
-  const F bounded = hn::IfThenElse(hn::Gt(a, all(e4m3::kMax)), all(e4m3::kMax), held);
-  return hn::CopySign(hn::IfThenElse(hn::IsNaN(x), x, bounded), x);
-}
-
 // ---- E2M1 ------------------------------------------------------------------------------------
 
-// |x| in steps of E2M1, ties to even, as a sum with a power of two that has no finer bits; `step`
-// is that power: 2^22 below 2, 2^23 below 4, 2^24 above.
-struct E2m1Sum {
-  F sum;
-  W step;
-};
-HWY_INLINE E2m1Sum sum_e2m1(F x) {
+// The same for E2M1, |x| up to 6; the power is 2^22 below 2, 2^23 below 4, 2^24 above.
+HWY_INLINE StepSum sum_e2m1(F x) {
   const F a = hn::Min(hn::Abs(x), all(6.0f));
   const W binade = hn::And(bits(hn::Max(a, all(1.0f))), all_words(0x7F800000));
   const W step = hn::Add(binade, all_words(22u << 23));
@@ -172,7 +176,7 @@ HWY_INLINE E2m1Sum sum_e2m1(F x) {
 
 // e2m1::encode.
 HWY_INLINE W encode_e2m1(F x) {
-  const E2m1Sum s = sum_e2m1(x);
+  const StepSum s = sum_e2m1(x);
   // Two codes per binade: 2 * (exponent - 22) counts those below.
   const W below = hn::Sub(hn::ShiftRight<22>(s.step), all_words(2 * (127 + 22)));
   const W magnitude = hn::Add(hn::Sub(bits(s.sum), s.step), below);
@@ -181,7 +185,7 @@ HWY_INLINE W encode_e2m1(F x) {
 
 // The value of e2m1::encode(x).
 HWY_INLINE F round_e2m1(F x) {
-  const E2m1Sum s = sum_e2m1(x);
+  const StepSum s = sum_e2m1(x);
   const F magnitude = hn::Sub(s.sum, floats(s.step));
   return hn::IfThenElse(hn::Lt(x, all(0.0f)), hn::Neg(magnitude), magnitude);
 }
@@ -200,13 +204,20 @@ HWY_INLINE W encode_e2m1_tie_to_zero(F x) {
 
 // e2m1::decode.
 HWY_INLINE F decode_e2m1(W code) {
-  const W magnitude = hn::And(code, all_words(7));
-  const W sign = hn::ShiftLeft<28>(hn::And(code, all_words(8)));
-  // Code 2 is 1.0; codes 0 and 1 count halves.
-  const W normal = hn::ShiftLeft<22>(hn::Add(magnitude, all_words(252)));
-  const W half = hn::And(hn::Sub(all_words(0), magnitude), all_words(0x3F000000));
-  const auto small = hn::Lt(magnitude, all_words(2));
-  return floats(hn::Or(hn::IfThenElse(small, half, normal), sign));
+  HWY_ALIGN static constexpr float kValues[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,
+                                                  4.0f,  6.0f,  -0.0f, -0.5f, -1.0f, -1.5f,
+                                                  -2.0f, -3.0f, -4.0f, -6.0f};
+  if constexpr (hn::MaxLanes(Floats()) == 16) {
+    return hn::TableLookupLanes(hn::Load(Floats(), kValues), hn::IndicesFromVec(Floats(), code));
+  } else {
+    const W magnitude = hn::And(code, all_words(7));
+    const W sign = hn::ShiftLeft<28>(hn::And(code, all_words(8)));
+    // Code 2 is 1.0; codes 0 and 1 count halves.
+    const W normal = hn::ShiftLeft<22>(hn::Add(magnitude, all_words(252)));
+    const W half = hn::And(hn::Sub(all_words(0), magnitude), all_words(0x3F000000));
+    const auto small = hn::Lt(magnitude, all_words(2));
+    return floats(hn::Or(hn::IfThenElse(small, half, normal), sign));
+  }
 }
 
 // ---- E8M0 ------------------------------------------------------------------------------------
@@ -282,28 +293,127 @@ HWY_INLINE W load_nibbles(const uint8_t* p) {
   return hn::And(hn::BitCast(Words(), spread), all_words(15));
 }
 
+// ---- quotients -------------------------------------------------------------------------------
+
+// x / scale, correctly rounded, by a division.
+struct ByDivision {
+  explicit ByDivision(F by) : scale(by) {}
+  HWY_INLINE F operator()(F x) const { return hn::Div(x, scale); }
+  F scale;
+};
+
+// The same by a product with the reciprocal and one fused correction, at a third of the cost. Equal
+// to the division for every x with at most 11 significant bits (bf16, f16) and every scale, as a
+// test shows by trying them all; but a zero loses its sign.
+struct ByProduct {
+  ByProduct(F by, F reciprocal) : scale(by), inverse(reciprocal) {}
+  HWY_INLINE F operator()(F x) const {
+    const F near = hn::Mul(x, inverse);
+    return hn::MulAdd(hn::NegMulAdd(near, scale, x), inverse, near);
+  }
+  F scale, inverse;
+};
+
+// Whether ByProduct may stand for ByDivision with scales of [least, most]: the multiplications
+// fuse, the source has few bits, and no intermediate result that matters underflows.
+template <class T>
+HWY_INLINE bool product_is_exact(const T*, float least, float most) {
+  constexpr bool kFused = HWY_NATIVE_FMA != 0;
+  return kFused && sizeof(T) == 2 && least >= 0x1p-80f && most <= 0x1p10f;
+}
+
+// Calls fn with a divider by `scale` for elements of p.
+template <class T, class Fn>
+HWY_INLINE void with_divider(const T* p, float scale, const Fn& fn) {
+  if (product_is_exact(p, scale, scale)) {
+    fn(ByProduct(all(scale), all(1.0f / scale)));
+  } else {
+    fn(ByDivision(all(scale)));
+  }
+}
+
 // ---- ranges ----------------------------------------------------------------------------------
 
-// max |x| of n elements; n is a multiple of lanes().
+// The magnitudes of 16-bit types order like their bits.
+using Magnitudes = hn::ScalableTag<uint16_t>;
+
 template <class T>
-HWY_INLINE float absmax_whole(const T* x, int64_t n) {
-  F most = all(0.0f);
-  for (int64_t i = 0; i < n; i += lanes())
-    most = hn::Max(most, hn::Abs(load(x + i)));
-  return hn::GetLane(hn::MaxOfLanes(Floats(), most));
+HWY_INLINE float magnitude_of(uint16_t raw, const T*) {
+  return to_float(T{raw});
 }
 
 // max |x| of n elements.
+HWY_INLINE float absmax(const float* x, int64_t n) {
+  const int64_t whole = n / lanes() * lanes();
+  F most = all(0.0f);
+  for (int64_t i = 0; i < whole; i += lanes())
+    most = hn::Max(most, hn::Abs(load(x + i)));
+  const float rest = absmax_of(x + whole, n - whole),
+              found = hn::GetLane(hn::MaxOfLanes(Floats(), most));
+  return found > rest ? found : rest;
+}
 template <class T>
 HWY_INLINE float absmax(const T* x, int64_t n) {
-  const int64_t whole = n / lanes() * lanes();
-  float most = absmax_whole(x, whole);
-  for (int64_t i = whole; i < n; ++i) {
-    const float value = to_float(x[i]);
-    const float a = value < 0 ? -value : value;
-    most = a > most ? a : most;
+  const Magnitudes d;
+  const auto step = static_cast<int64_t>(hn::Lanes(d));
+  const auto magnitude = hn::Set(d, 0x7FFF);
+  auto first = hn::Zero(d), second = first;
+  int64_t i = 0;
+  for (; i + 2 * step <= n; i += 2 * step) {
+    first = hn::Max(first, hn::And(hn::LoadU(d, &x[i].bits), magnitude));
+    second = hn::Max(second, hn::And(hn::LoadU(d, &x[i + step].bits), magnitude));
   }
-  return most;
+  const uint16_t found = hn::GetLane(hn::MaxOfLanes(d, hn::Max(first, second)));
+  const float whole = magnitude_of(found, x), rest = absmax_of(x + i, n - i);
+  return whole > rest ? whole : rest;
+}
+
+// Eight blocks of `size` elements, a multiple of 16: max |x| of each to out[0..8).
+template <class T>
+HWY_INLINE void absmax_of_eight(const T* x, int64_t size, float* out) {
+  using D = hn::CappedTag<uint16_t, 16>;
+  using D32 = hn::RepartitionToWide<D>;
+  using D64 = hn::RepartitionToWide<D32>;
+  const D d;
+  const auto step = static_cast<int64_t>(hn::Lanes(d));
+  const auto range = [&](int64_t block) HWY_ATTR {
+    auto most = hn::Zero(d);
+    for (int64_t i = block * size; i < (block + 1) * size; i += step) {
+      most = hn::Max(most, hn::And(hn::LoadU(d, &x[i].bits), hn::Set(d, 0x7FFF)));
+    }
+    return most;
+  };
+  // Interleaving two vectors and taking the larger of the halves leaves alternating partial maxima;
+  // done with pairs, then fours, every eighth of a 128-bit group belongs to one block.
+  const auto fold = [&](auto tag, auto a, auto b) HWY_ATTR {
+    const auto wide_a = hn::BitCast(tag, a), wide_b = hn::BitCast(tag, b);
+    return hn::Max(hn::BitCast(d, hn::InterleaveLower(tag, wide_a, wide_b)),
+                   hn::BitCast(d, hn::InterleaveUpper(tag, wide_a, wide_b)));
+  };
+  const auto four = [&](int64_t first) HWY_ATTR {
+    const auto low = fold(d, range(first), range(first + 1));
+    return fold(D32(), low, fold(d, range(first + 2), range(first + 3)));
+  };
+  const auto eight = fold(D64(), four(0), four(4));
+  HWY_ALIGN uint16_t most[16];
+  hn::Store(eight, d, most);
+  for (int64_t i = 0; i < 8; ++i) {
+    const uint16_t other = step == 16 ? most[8 + i] : uint16_t{0};
+    out[i] = magnitude_of(most[i] > other ? most[i] : other, x);
+  }
+}
+
+// max |x| of each of `count` consecutive blocks of `size` elements.
+template <class T>
+HWY_INLINE void block_absmax(const T* x, int64_t count, int64_t size, float* out) {
+  int64_t b = 0;
+  if constexpr (sizeof(T) == 2) {
+    const int64_t eights = size % 16 == 0 ? count / 8 * 8 : 0;
+    for (; b < eights; b += 8)
+      absmax_of_eight(x + b * size, size, out + b);
+  }
+  for (; b < count; ++b)
+    out[b] = absmax(x + b * size, size);
 }
 
 }  // namespace mopt::HWY_NAMESPACE
