@@ -13,7 +13,7 @@
 #  include "hwy/highway.h"
 #  include "mopt/numeric/lanes-inl.hpp"
 
-#  if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+#  if !MOPT_NO_LANES
 HWY_BEFORE_NAMESPACE();
 namespace mopt::compute::HWY_NAMESPACE {
 

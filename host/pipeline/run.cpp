@@ -9,6 +9,7 @@
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/report/hash.hpp"
+#include "host/report/html.hpp"
 
 namespace mopt::pipeline {
 namespace {
@@ -128,7 +129,7 @@ class Run {
   std::optional<CalibrationPass> pass_;
   Clock::time_point last_save_ = Clock::now();
   double save_cost_ = 0;
-  int64_t tokens_done_ = 0;
+  int64_t blocks_forwarded_ = 0;
   uint64_t bytes_done_ = 0;
 };
 
@@ -325,9 +326,11 @@ void Run::show(const plan::Unit& unit, size_t done, double seconds) {
   state.block = static_cast<int64_t>(done);
   state.blocks = static_cast<int64_t>(job_.plan.units.size());
   state.role = unit.name;
-  if (pass_ && tokens_done_ > 0) {
+  if (pass_ && blocks_forwarded_ > 0) {
+    // Tokens through the whole model: each has passed the blocks so far.
     state.unit = ProgressState::Unit::kTokens;
-    state.rate = static_cast<double>(tokens_done_) / seconds;
+    state.rate = static_cast<double>(pass_->stream().tokens()) * static_cast<double>(blocks_forwarded_) /
+                 static_cast<double>(job_.plan.last_forward_block + 1) / seconds;
   } else {
     state.rate = static_cast<double>(bytes_done_) / seconds;
   }
@@ -357,7 +360,7 @@ void Run::loop() {
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;
     if (forward) {
       forward_to(units[i]);
-      tokens_done_ += pass_->stream().tokens();
+      ++blocks_forwarded_;
       const auto solving = Clock::now();
       calibrated = pass_->solve(job_.calibrators);
       report_.seconds.solve += seconds_since(solving);
@@ -391,6 +394,7 @@ Report Run::execute() {
     report_.seconds.write += seconds_since(start);
   });
   report_.seconds.total = seconds_since(start_);
+  output_.write("mopt/report.html", to_html(report_));
   output_.write("mopt/report.json", to_json(report_));
   for (const char* name : {"journal.jsonl", "calibration.ids", "activations", "activations.new"}) {
     fs::remove(output_.own() / name);

@@ -11,7 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace mopt::compute::HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if MOPT_NO_LANES
 
 void rms_norm_simd(const RmsNormProblem& p) {
   rms_norm_reference(p);
