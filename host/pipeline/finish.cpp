@@ -175,6 +175,7 @@ std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& com
   commit_weights();
   for (Diagnostic& d : copy_side_files(*e.job.source, e.output, written))
     e.report.warnings.push_back(std::move(d));
+  write_ledger(e);  // says what verify may find changed
   verify_output(e, written);
   // From here on an engine could read the directory; only its name is missing.
   for (const auto& [name, text] : written)
@@ -186,7 +187,6 @@ std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& com
       e.report.warnings.push_back(std::move(d));
   }
   e.report.memory.peak_bytes = peak_memory();
-  write_ledger(e);
   e.output.write("mopt/recipe.toml", print_resolved(e.job.recipe));
   return missed;
 }

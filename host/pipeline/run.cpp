@@ -89,6 +89,13 @@ uint64_t gib(uint64_t bytes) {
   return (bytes + (uint64_t{1} << 20) - 1) >> 20;
 }
 
+// What only a run in work needs; the journal goes first, after it the output counts as complete.
+void remove_working_files(const OutputDirectory& output) {
+  for (const char* name : {"journal.jsonl", "calibration.ids", "activations", "activations.new"}) {
+    fs::remove(output.own() / name);
+  }
+}
+
 class Run {
  public:
   Run(Prepared& job, const RunRequest& request, OutputDirectory& output)
@@ -308,8 +315,7 @@ void Run::save_boundary(bool now) {
 void Run::stop() {
   if (journal_) save_boundary(true);
   fail("I101", output_.partial().string(), "interrupted; what is finished is kept",
-       "continue with: " + request_.command +
-           (request_.command.find("--resume") == std::string::npos ? " --resume" : ""));
+       "continue with: " + request_.resume_command);
 }
 
 // Brings the activations to where the unit's block has been run; its ranges are then known.
@@ -329,7 +335,8 @@ void Run::show(const plan::Unit& unit, size_t done, double seconds) {
   if (pass_ && blocks_forwarded_ > 0) {
     // Tokens through the whole model: each has passed the blocks so far.
     state.unit = ProgressState::Unit::kTokens;
-    state.rate = static_cast<double>(pass_->stream().tokens()) * static_cast<double>(blocks_forwarded_) /
+    state.rate = static_cast<double>(pass_->stream().tokens()) *
+                 static_cast<double>(blocks_forwarded_) /
                  static_cast<double>(job_.plan.last_forward_block + 1) / seconds;
   } else {
     state.rate = static_cast<double>(bytes_done_) / seconds;
@@ -396,9 +403,7 @@ Report Run::execute() {
   report_.seconds.total = seconds_since(start_);
   output_.write("mopt/report.html", to_html(report_));
   output_.write("mopt/report.json", to_json(report_));
-  for (const char* name : {"journal.jsonl", "calibration.ids", "activations", "activations.new"}) {
-    fs::remove(output_.own() / name);
-  }
+  remove_working_files(output_);
   output_.publish();
   return std::move(report_);
 }
@@ -421,6 +426,7 @@ RunResult run(Prepared& job, const RunRequest& request) {
   // Killed between the end of its work and the rename: only the rename is missing.
   if (request.unfinished == Unfinished::kResume && fs::exists(output.own() / "report.json") &&
       !fs::exists(output.own() / "journal.jsonl")) {
+    remove_working_files(output);
     output.publish();
     return {{}, true};
   }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "host/compute/absmax/absmax.hpp"
@@ -16,6 +18,32 @@ namespace {
 
 // Bytes of a mapped tensor looked at before its pages are given back.
 constexpr uint64_t kPieceBytes = uint64_t{16} << 20;
+
+// Tensors that the run's ledger calls transformed; none without a ledger, or for a line that is
+// damaged: they then have to equal the source.
+std::set<std::string> transformed_tensors(const std::filesystem::path& directory) {
+  std::set<std::string> names;
+  std::ifstream in(directory / "mopt/ledger.jsonl", std::ios::binary);
+  for (std::string line; std::getline(in, line);) {
+    const auto entry = nlohmann::json::parse(line, nullptr, false);
+    if (!entry.is_object() || entry.value("fate", nlohmann::json()) != "transformed") continue;
+    const auto name = entry.value("tensor", nlohmann::json());
+    if (name.is_string()) names.insert(name.get<std::string>());
+  }
+  return names;
+}
+
+// The first element of `ours` that is neither zero nor that of `theirs`; -1: there is none.
+int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  const uint64_t width = ours.dtype.bits / 8;
+  for (uint64_t at = 0; at < ours.stored_bytes; at += width) {
+    const std::byte* x = ours.data + at;
+    if (std::memcmp(x, theirs.data + at, width) == 0) continue;
+    if (std::any_of(x, x + width, [](std::byte b) { return b != std::byte{0}; }))
+      return static_cast<int64_t>(at / width);
+  }
+  return -1;
+}
 
 class Verifier {
  public:
@@ -65,7 +93,9 @@ class Verifier {
   void check_files();
   void judge_engines();
   void compare_with_source();
+  bool same_form(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
   void compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
+  void compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
   void compare_quantized(const StoredParam&, const mopt::StoredTensor& theirs);
   float scalar(const std::string& tensor) const;
 
@@ -324,15 +354,31 @@ void Verifier::judge_engines() {
   }
 }
 
-void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
-  if (!same(ours.dtype, theirs.dtype) ||
-      !std::equal(ours.shape.begin(), ours.shape.end(), theirs.shape.begin(), theirs.shape.end())) {
-    return add("V113", std::string(ours.name),
-               "expected " + dtype_name(theirs.dtype) + " " + shape_text(theirs.shape) +
-                   " as in the source, found " + dtype_name(ours.dtype) + " " +
-                   shape_text(ours.shape),
-               "export again");
+bool Verifier::same_form(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  if (same(ours.dtype, theirs.dtype) &&
+      std::equal(ours.shape.begin(), ours.shape.end(), theirs.shape.begin(), theirs.shape.end())) {
+    return true;
   }
+  add("V113", std::string(ours.name),
+      "expected " + dtype_name(theirs.dtype) + " " + shape_text(theirs.shape) +
+          " as in the source, found " + dtype_name(ours.dtype) + " " + shape_text(ours.shape),
+      "export again");
+  return false;
+}
+
+// Of a pruned tensor every element is the source's or zero.
+void Verifier::compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  if (!same_form(ours, theirs) || !ours.plain || !theirs.plain) return;
+  if (const int64_t bad = first_not_kept(ours, theirs); bad >= 0) {
+    add("V113", std::string(ours.name),
+        "element " + std::to_string(bad) + " is neither the source's nor zero", "export again");
+  }
+  container_->release(ours);
+  request_.source->container().release(theirs);
+}
+
+void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  if (!same_form(ours, theirs)) return;
   if (!ours.plain || !theirs.plain) return;
   for (uint64_t at = 0; at < ours.stored_bytes; at += kPieceBytes) {
     const uint64_t n = std::min(kPieceBytes, ours.stored_bytes - at);
@@ -359,6 +405,7 @@ void Verifier::compare_quantized(const StoredParam& p, const mopt::StoredTensor&
 }
 
 void Verifier::compare_with_source() {
+  const std::set<std::string> transformed = transformed_tensors(request_.directory);
   for (const mopt::StoredTensor& theirs : request_.source->container().tensors()) {
     const auto quantized = params_.find(std::string(theirs.name));
     if (quantized != params_.end() && quantized->second->weight) {
@@ -366,7 +413,11 @@ void Verifier::compare_with_source() {
       continue;
     }
     if (const mopt::StoredTensor* ours = container_->find(theirs.name)) {
-      compare_copied(*ours, theirs);
+      if (transformed.contains(std::string(theirs.name))) {
+        compare_pruned(*ours, theirs);
+      } else {
+        compare_copied(*ours, theirs);
+      }
       continue;
     }
     const bool dropped_by_rule =

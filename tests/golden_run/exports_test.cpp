@@ -171,6 +171,30 @@ TEST_CASE("every max-calibrated recipe of the library writes ModelOpt's export")
   }
 }
 
+TEST_CASE("recipes that need no data write ModelOpt's export of families without an adapter") {
+  const std::string manifest = golden("manifest.json");
+  if (manifest.empty()) {
+    MESSAGE("no full golden set beside the checkout: skipped");
+    return;
+  }
+  size_t compared = 0;
+  for (const json& c : read_json(manifest).at("cases")) {
+    if (c.at("kind") != "export" || c.at("tolerance") != "export_weights_only") continue;
+    const std::string name = c.at("name"), format = c.at("format");
+    if (c.at("model") == "llama" || !in_library(format)) continue;
+    CAPTURE(name);
+    const GoldenModel model{golden("modelopt/" + std::string(c.at("model"))), "", Coverage::kAll};
+    const Scratch scratch;
+    const Outcome run = run_recipe(scratch, model, format, "out", {"--set", "model.adapter=none"});
+    CAPTURE(run.err);
+    REQUIRE(run.exit == 0);
+    CHECK_NOTHROW(check_export(scratch / "out", model.expected(format), model.coverage));
+    check_configs(scratch / "out", model.source(), model.expected(format));
+    ++compared;
+  }
+  CHECK(compared >= 6);
+}
+
 TEST_CASE("int8_wo writes absmax/127 scales per row and nearest codes, and copies the rest") {
   const GoldenModel model = golden_llama();
   const Scratch scratch;
