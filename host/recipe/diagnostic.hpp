@@ -2,6 +2,7 @@
 // diagnostics to the command line. Codes and their exit codes stand in codes.cpp.
 #pragma once
 
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -13,19 +14,22 @@ enum class Severity { kWarning, kError };
 
 // The `P` of the contract. Unused members stay empty or 0.
 struct Diagnostic {
-  std::string code;     // "E101"; the first letter of a warning's code is W
-  std::string file;
+  std::string code{};  // "E101"; the first letter of a warning's code is W
+  std::string file{};
   int line = 0, column = 0;
-  std::string tensor;   // tensor, layer or plugin that it is about
-  std::string message;
-  std::string remedy;
+  std::string tensor{};  // tensor, layer or plugin that it is about
+  std::string message{};
+  std::string remedy{};
   Severity severity = Severity::kError;
 };
 
 // "recipes/q.toml:14:1: error[E101]: unknown key 'quantize.rules'; did you mean 'quantize.rule'?"
+// The place is the file, else the tensor; with both, the tensor stands before the message. A code
+// with P is "refused" (a plugin that is left out). All parts go through printable.
 std::string format(const Diagnostic&);
 
-// Control characters of names that come from files, escaped.
+// Names that come from files, safe to print: control characters, marks that turn the direction of
+// text, and bytes that are not UTF-8 are escaped. A second application changes nothing.
 std::string printable(std::string_view text);
 
 // Exit codes of the contract.
@@ -59,7 +63,8 @@ struct CodeEntry {
   std::string_view title;
   std::string_view text;
 };
-const CodeEntry* find_code(std::string_view code);
+std::span<const CodeEntry> all_codes();
+const CodeEntry* find_code(std::string_view code);  // NULL when there is none
 
 // The candidate nearest to `word` by edit distance, empty when none is near enough to suggest.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);

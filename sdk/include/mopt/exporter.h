@@ -65,7 +65,7 @@ enum { MOPT_SEVERITY_WARNING = 1, MOPT_SEVERITY_ERROR = 2 };
 typedef struct mopt_problem {
   uint32_t struct_size;
   mopt_severity severity;
-  mopt_str code;                     /* "V203": see mopt-host explain */
+  mopt_str code;                     /* "V103": see mopt-host explain */
   mopt_str file, tensor;             /* may be empty */
   mopt_str message, remedy;
 } mopt_problem;
@@ -94,7 +94,8 @@ typedef struct mopt_exporter {
   /* decls by role -> the checkpoint's names, types and shapes, in the same order. [concurrent] */
   mopt_error* (*plan)(mopt_instance*, const mopt_param*, const mopt_tensor_decl* decls, uint64_t n,
                       mopt_decl_sink)MOPT_NOEXCEPT;
-  /* A tensor under its role -> as stored, in the order of plan. [concurrent] */
+  /* A tensor under its role -> as stored, in the order of plan. What is emitted may share the bytes of
+   * what was given: the caller keeps that alive for as long. [concurrent] */
   mopt_error* (*put)(mopt_instance*, const mopt_exec*, const mopt_param*,
                      const mopt_named_tensor* tensors, uint64_t n, mopt_tensor_sink)MOPT_NOEXCEPT;
   /* The texts beside the weights (config.json, ...), by file name. [serial] */
@@ -104,7 +105,8 @@ typedef struct mopt_exporter {
   /* Reads a checkpoint's description: every quantized parameter, and what contradicts. A checkpoint
    * that is not quantized yields nothing; MOPT_UNSUPPORTED when another layout wrote it. [serial] */
   mopt_error* (*read)(mopt_instance*, const mopt_checkpoint*, mopt_read_sink)MOPT_NOEXCEPT;
-  /* A stored tensor -> the logical form of its role (undoes put's packing). [concurrent] */
+  /* A stored tensor -> the logical form of its role (undoes put's packing); may share its bytes.
+   * [concurrent] */
   mopt_error* (*unpack)(mopt_instance*, const mopt_exec*, const mopt_param*, mopt_str role,
                         const DLTensor* stored, DLManagedTensorVersioned** out)MOPT_NOEXCEPT;
 } mopt_exporter;

@@ -1,0 +1,140 @@
+#include "host/cli/app.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "host/cli/arguments.hpp"
+#include "host/cli/plugin_services.hpp"
+#include "host/compute/kernels.hpp"
+#include "host/report/version.hpp"
+
+namespace mopt::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_device(const std::string& device) {
+  if (!device.starts_with("cuda")) return;
+  Diagnostic d;
+  d.code = "R103";
+  d.message = "--device " + device + ": this build has no CUDA part";
+  d.remedy = "use --device cpu, or --device auto";
+  throw Failure(std::move(d));
+}
+
+void check_directories(const std::vector<fs::path>& directories) {
+  for (const fs::path& dir : directories) {
+    std::error_code failed;
+    if (fs::is_directory(dir, failed)) continue;
+    usage_error("--plugin-dir: '" + dir.string() + "' is not a directory", "check the path");
+  }
+}
+
+void check_kernels(const std::vector<std::string>& kernels) {
+  const auto known = compute::all_kernels();
+  const std::vector<std::string> names(known.begin(), known.end());
+  for (const std::string& kernel : kernels) {
+    if (std::ranges::find(names, kernel) != names.end()) continue;
+    const std::string near = nearest(kernel, names);
+    usage_error("--kernel: there is no kernel '" + kernel + "'",
+                near.empty() ? "leave it out: the choice is made for each operation"
+                             : "did you mean '" + near + "'?");
+  }
+}
+
+bool is_named(const Refusal& refusal, const std::vector<fs::path>& files) {
+  std::error_code failed;
+  return std::ranges::any_of(files, [&](const fs::path& file) {
+    return fs::absolute(file) == refusal.file || fs::equivalent(file, refusal.file, failed);
+  });
+}
+
+}  // namespace
+
+Diagnostic diagnostic_of(const Refusal& refusal) {
+  Diagnostic d;
+  d.code = refusal.code;
+  d.file = refusal.file.string();
+  d.message = refusal.reason;
+  return d;
+}
+
+App::App(CommonOptions options, Console& console, const Process& process)
+    : options_(std::move(options)),
+      console_(console),
+      process_(process),
+      threads_(options_.threads),
+      services_(std::string(version()),
+                [this](mopt_log_level level, std::string_view component, std::string_view message) {
+                  log(level, component, message);
+                }) {
+  check_device(options_.device);
+  check_directories(options_.plugin_dirs);
+  check_kernels(options_.kernels);
+  install_services(services_);
+}
+
+compute::Options App::kernels() {
+  compute::Options kernels{options_.kernels, {}};
+  if (options_.verbosity == Verbosity::kVerbose) {
+    kernels.trace = [this](std::string_view kernel, std::string_view reason) {
+      console_.detail("kernel " + std::string(kernel) + " passed over: " + std::string(reason));
+    };
+  }
+  return kernels;
+}
+
+Registry& App::all_plugins() {
+  if (registry_ == nullptr) {
+    registry_ = std::make_unique<Registry>(
+        default_search(options_.plugins, options_.plugin_dirs, process_.executable), services_);
+  }
+  return *registry_;
+}
+
+Registry& App::registry() {
+  Registry& registry = all_plugins();
+  if (std::exchange(refusals_, Refusals::kSaid) == Refusals::kSaid) return registry;
+  std::vector<Diagnostic> named;
+  for (const Refusal& refusal : registry.refused()) {
+    if (is_named(refusal, options_.plugins)) {
+      named.push_back(diagnostic_of(refusal));
+      continue;
+    }
+    Diagnostic warning = diagnostic_of(refusal);
+    warning.message = "left out (" + refusal.code + "): " + refusal.reason;
+    warning.code = "W106";
+    warning.severity = Severity::kWarning;
+    console_.report(warning);
+  }
+  if (!named.empty()) throw Failure(std::move(named));
+  return registry;
+}
+
+fs::path App::recipe_library() const {
+  return process_.executable.parent_path().parent_path() / "share/mopt/recipes";
+}
+
+std::string App::device() const {
+  return options_.device == "auto" ? "cpu: this build has no CUDA part" : "cpu: as asked";
+}
+
+std::vector<Diagnostic> App::take_warnings() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(warnings_, {});
+}
+
+void App::log(mopt_log_level level, std::string_view component, std::string_view message) {
+  const std::string line = std::string(component) + ": " + std::string(message);
+  if (level < MOPT_LOG_WARN) return console_.detail(printable(line));
+  Diagnostic d;
+  d.code = "W115";
+  d.severity = Severity::kWarning;
+  d.tensor = component;
+  d.message = message;
+  console_.report(d);
+  const std::lock_guard lock(mutex_);
+  warnings_.push_back(std::move(d));
+}
+
+}  // namespace mopt::cli

@@ -1,0 +1,144 @@
+// `mopt-host inspect`.
+#include <algorithm>
+#include <map>
+
+#include "host/cli/commands.hpp"
+#include "host/cli/layout.hpp"
+#include "host/cli/stored_scheme.hpp"
+#include "host/report/json.hpp"
+
+namespace mopt::cli {
+namespace {
+
+constexpr size_t kFirstTensors = 20;
+constexpr size_t kLongestMetadata = 200;  // characters of a value in the text
+
+struct Totals {
+  size_t tensors = 0;
+  uint64_t elements = 0, bytes = 0;
+  void add(const StoredTensor& t) {
+    ++tensors;
+    elements += static_cast<uint64_t>(mopt::elements(t.shape));
+    bytes += t.stored_bytes;
+  }
+};
+
+struct Contents {
+  const Container& container;
+  std::unordered_map<std::string, std::string> schemes;
+  Totals all;
+  std::map<std::string, Totals, std::less<>> by_encoding;
+
+  std::string scheme(const StoredTensor& t) const {
+    const auto found = schemes.find(std::string(t.name));
+    return found == schemes.end() ? "" : found->second;
+  }
+};
+
+Contents take_stock(const Container& container, const StoredLayout& layout) {
+  Contents c{container, scheme_names(layout), {}, {}};
+  for (const StoredTensor& t : container.tensors()) {
+    c.all.add(t);
+    c.by_encoding[std::string(t.encoding)].add(t);
+  }
+  return c;
+}
+
+Json metadata_of(const Container& container) {
+  const Json json = Json::parse(container.metadata(), nullptr, false);
+  return json.is_object() ? json : Json::object();
+}
+
+std::string document(const Contents& c) {
+  Json json;
+  json["format"] = c.container.format();
+  Json& tensors = json["tensors"] = Json::array();
+  for (const StoredTensor& t : c.container.tensors()) {
+    const std::string scheme = c.scheme(t);
+    tensors.push_back({{"name", t.name},
+                       {"dtype", t.encoding},
+                       {"shape", std::vector<int64_t>(t.shape.begin(), t.shape.end())},
+                       {"bytes", t.stored_bytes},
+                       {"scheme", scheme.empty() ? Json(nullptr) : Json(scheme)}});
+  }
+  json["metadata"] = metadata_of(c.container);
+  json["total_bytes"] = c.all.bytes;
+  return json_page(json);
+}
+
+std::string summary(const Contents& c, int width) {
+  std::string out = printable(c.container.path().string()) + ": " +
+                    std::string(c.container.format()) + ", " + grouped(c.all.tensors) +
+                    " tensors, " + grouped(c.all.elements) + " elements, " +
+                    bytes_text(static_cast<double>(c.all.bytes)) + "\n\n";
+  Table table({{"type", Align::kLeft, Shrink::kNever},
+               {"tensors", Align::kRight, Shrink::kNever},
+               {"elements", Align::kRight, Shrink::kNever},
+               {"bytes", Align::kRight, Shrink::kNever}});
+  for (const auto& [encoding, totals] : c.by_encoding) {
+    table.add({encoding, grouped(totals.tensors), grouped(totals.elements),
+               bytes_text(static_cast<double>(totals.bytes))});
+  }
+  return out + table.text(width);
+}
+
+std::string tensor_table(const Contents& c, TensorList which, int width) {
+  const bool quantized = !c.schemes.empty();
+  std::vector<Column> columns = {{"name", Align::kLeft, Shrink::kStart},
+                                 {"type", Align::kLeft, Shrink::kNever},
+                                 {"shape", Align::kLeft, Shrink::kNever},
+                                 {"bytes", Align::kRight, Shrink::kNever}};
+  if (quantized) columns.push_back({"scheme", Align::kLeft, Shrink::kEnd});
+  Table table(columns);
+  const auto& tensors = c.container.tensors();
+  const size_t n =
+      which == TensorList::kAll ? tensors.size() : std::min(tensors.size(), kFirstTensors);
+  for (const StoredTensor& t : std::span(tensors).first(n)) {
+    std::vector<std::string> row = {std::string(t.name), std::string(t.encoding),
+                                    shape_text(t.shape),
+                                    bytes_text(static_cast<double>(t.stored_bytes))};
+    if (quantized) row.push_back(c.scheme(t));
+    table.add(std::move(row));
+  }
+  std::string out = table.text(width);
+  if (n < tensors.size()) {
+    out += "... and " + grouped(tensors.size() - n) + " more; --tensors lists all\n";
+  }
+  return out;
+}
+
+std::string metadata_text(const Container& container, int width) {
+  std::vector<Entry> list;
+  const Json metadata = metadata_of(container);
+  for (const auto& [key, value] : metadata.items()) {
+    const std::string text = value.is_string() ? value.get<std::string>() : json_text(value);
+    list.push_back({printable(key), text.size() > kLongestMetadata
+                                        ? grouped(text.size()) + " characters"
+                                        : printable(text)});
+  }
+  return list.empty() ? "" : "\nmetadata:\n" + entries(list, width);
+}
+
+}  // namespace
+
+Exit run_inspect(App& app, const InspectOptions& options) {
+  const Registry& registry = app.registry();
+  const Container container = Container::open(registry, options.path);
+  const StoredLayout layout = read_layout(registry, container);
+  Console& console = app.console();
+  for (const CheckpointProblem& p : layout.read.problems) {
+    Diagnostic d{p.code, p.file, 0, 0, p.tensor, p.message, p.remedy, Severity::kWarning};
+    console.report(d);
+  }
+  const Contents contents = take_stock(container, layout);
+  if (app.json()) {
+    console.document(document(contents));
+  } else {
+    const int width = console.width();
+    console.text(summary(contents, width) + "\n" + tensor_table(contents, options.tensors, width) +
+                 metadata_text(container, width));
+  }
+  return Exit::kDone;
+}
+
+}  // namespace mopt::cli

@@ -1,0 +1,160 @@
+#include "host/cli/plan_text.hpp"
+
+#include <map>
+
+#include "host/cli/engines_text.hpp"
+#include "host/cli/layout.hpp"
+#include "host/report/json.hpp"
+#include "host/report/progress.hpp"
+#include "host/report/report.hpp"
+
+namespace mopt::cli {
+namespace {
+
+using pipeline::Prepared;
+
+Fate fate_of(plan::Outcome outcome) {
+  switch (outcome) {
+    case plan::Outcome::kCopied:
+      return Fate::kCopied;
+    case plan::Outcome::kQuantized:
+      return Fate::kQuantized;
+    case plan::Outcome::kTransformed:
+      return Fate::kTransformed;
+    case plan::Outcome::kDropped:
+      return Fate::kDropped;
+  }
+  return Fate::kCopied;
+}
+
+// "nvfp4, input fp8, kv fp8": the formats of the recipe.
+std::string scheme_of(const plan::Plan& plan, const plan::Item& item) {
+  std::string text;
+  const auto add = [&](const char* operand, int format) {
+    if (format == plan::kNoFormat) return;
+    text += (text.empty() ? "" : ", ") + std::string(operand) +
+            plan.formats[static_cast<size_t>(format)]->id;
+  };
+  add("", item.weight);
+  add("input ", item.input);
+  add("kv ", item.kv);
+  return text;
+}
+
+std::vector<std::string> steps_of(const Prepared& p) {
+  std::vector<std::string> steps;
+  if (p.plan.needs_data()) steps.emplace_back("calibrate");
+  if (p.pruner != nullptr) steps.emplace_back("sparsify");
+  if (p.recipe.quantize) steps.emplace_back("quantize");
+  steps.emplace_back("export");
+  steps.emplace_back("verify");
+  if (!p.recipe.evals.empty()) steps.emplace_back("eval");
+  return steps;
+}
+
+std::vector<Diagnostic> warnings_of(const Prepared& p) {
+  std::vector<Diagnostic> all = p.recipe.warnings;
+  all.insert(all.end(), p.plan.warnings.begin(), p.plan.warnings.end());
+  return all;
+}
+
+std::string recipe_name(const Prepared& p) {
+  return p.recipe.name.value.empty() ? p.recipe.file : p.recipe.name.value;
+}
+
+Json tensors_of(const Prepared& p) {
+  Json tensors = Json::array();
+  for (const plan::Item& item : p.plan.items) {
+    const std::string scheme = scheme_of(p.plan, item);
+    tensors.push_back({{"name", item.name},
+                       {"fate", fate_name(fate_of(item.outcome))},
+                       {"scheme", scheme.empty() ? Json(nullptr) : Json(scheme)},
+                       {"rule", item.rule.empty() ? Json(nullptr) : Json(item.rule)},
+                       {"reason", item.reason}});
+  }
+  return tensors;
+}
+
+// Tensors that share fate, scheme and rule.
+struct Group {
+  size_t tensors = 0;
+  uint64_t before = 0, after = 0;
+};
+
+std::string groups_text(const Prepared& p, int width) {
+  std::map<std::array<std::string, 3>, Group> groups;
+  for (const plan::Item& item : p.plan.items) {
+    Group& g =
+        groups[{std::string(fate_name(fate_of(item.outcome))), scheme_of(p.plan, item), item.rule}];
+    ++g.tensors;
+    g.before += item.bytes();
+    for (const TensorDecl& d : item.outputs)
+      g.after += d.bytes();
+  }
+  Table table({{"fate", Align::kLeft, Shrink::kNever},
+               {"scheme", Align::kLeft, Shrink::kEnd},
+               {"rule", Align::kLeft, Shrink::kEnd},
+               {"tensors", Align::kRight, Shrink::kNever},
+               {"before", Align::kRight, Shrink::kNever},
+               {"after", Align::kRight, Shrink::kNever}});
+  for (const auto& [key, g] : groups) {
+    table.add({key[0], key[1].empty() ? "-" : key[1], key[2].empty() ? "-" : key[2],
+               grouped(g.tensors), bytes_text(static_cast<double>(g.before)),
+               bytes_text(static_cast<double>(g.after))});
+  }
+  return table.text(width);
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words)
+    out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+}  // namespace
+
+std::string plan_document(const Prepared& p) {
+  const plan::Cost& cost = p.plan.cost;
+  Json json;
+  json["ok"] = true;
+  json["recipe"] = recipe_name(p);
+  json["model"] = p.source->container().path().string();
+  json["steps"] = steps_of(p);
+  json["tensors"] = tensors_of(p);
+  json["memory"] = {{"peak_bytes", cost.peak_memory}, {"block_bytes", cost.block_memory}};
+  json["disk"] = {{"output_bytes", cost.output_bytes}, {"scratch_bytes", cost.scratch_bytes}};
+  json["seconds"] = json_number(cost.seconds);
+  json["engines"] = Json::array();
+  for (const EngineVerdict& e : p.plan.engines) {
+    json["engines"].push_back({{"name", e.engine}, {"verdict", e.verdict}, {"reason", e.reason}});
+  }
+  json["problems"] = json_problems(warnings_of(p));
+  return json_page(json);
+}
+
+std::string failed_plan_document(const std::string& recipe, const std::string& model,
+                                 const std::vector<Diagnostic>& problems) {
+  return json_page({{"ok", false},
+                    {"recipe", recipe},
+                    {"model", model.empty() ? Json(nullptr) : Json(model)},
+                    {"problems", json_problems(problems)}});
+}
+
+std::string plan_page(const Prepared& p, int width) {
+  const plan::Cost& cost = p.plan.cost;
+  const std::vector<Entry> head = {
+      {"recipe", printable(recipe_name(p) + " (" + p.recipe.file + ")")},
+      {"model", printable(p.source->container().path().string())},
+      {"steps", joined(steps_of(p))},
+      {"memory", bytes_text(static_cast<double>(cost.peak_memory)) + " at most, " +
+                     bytes_text(static_cast<double>(cost.block_memory)) + " of it for a block"},
+      {"disk", bytes_text(static_cast<double>(cost.output_bytes)) + " of output, " +
+                   bytes_text(static_cast<double>(cost.scratch_bytes)) + " while it runs"},
+      {"time", "about " + duration_text(cost.seconds)}};
+  std::string out = entries(head, width) + "\n" + groups_text(p, width);
+  if (!p.plan.engines.empty()) out += "\nengines:\n" + engines_text(p.plan.engines, width);
+  return out;
+}
+
+}  // namespace mopt::cli

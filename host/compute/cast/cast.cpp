@@ -1,0 +1,33 @@
+#include "host/compute/cast/cast.hpp"
+
+#include "host/compute/simd.hpp"
+
+#include <array>
+
+namespace mopt::compute {
+namespace {
+
+constexpr std::array kKernels{
+    Kernel<CastProblem>{"cast.highway", need_simd<CastProblem>, cast_highway},
+    Kernel<CastProblem>{"cast.reference", accept_any<CastProblem>, cast_reference},
+};
+
+bool castable(const View& v) {
+  return is_f32(v) || is_bf16(v) || same(v.dtype, kF16);
+}
+
+}  // namespace
+
+void cast(const View& x, const View& y, const Options& options) {
+  require(castable(x), "cast", "f32, bf16 or f16", x);
+  require(castable(y) && y.elements() == x.elements(), "cast",
+          "f32, bf16 or f16 with the elements of " + text(x), y);
+  const CastProblem problem{x, y};
+  choose(std::span<const Kernel<CastProblem>>(kKernels), problem, options).run(problem);
+}
+
+std::vector<std::string_view> cast_kernels() {
+  return names(std::span<const Kernel<CastProblem>>(kKernels));
+}
+
+}  // namespace mopt::compute

@@ -1,0 +1,62 @@
+// Which kernel runs: an op's table, fastest first, whose last row is the reference and takes all.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mopt/error.hpp"
+
+namespace mopt::compute {
+
+struct Options {
+  // Names of rows ("linear.reference") that must run instead of their op's first willing one.
+  std::vector<std::string> forced;
+  // Told why a row was passed over; called from any thread, also from several at once.
+  std::function<void(std::string_view kernel, std::string_view reason)> trace;
+};
+
+template <class Problem>
+struct Kernel {
+  std::string_view name;
+  std::string_view (*refuse)(const Problem&);  // empty: it can run
+  void (*run)(const Problem&);
+};
+
+template <class Problem>
+std::string_view accept_any(const Problem&) {
+  return {};
+}
+
+// The row to run. Row is Kernel<Problem>, or has the same name and refuse.
+template <class Row, class Problem>
+const Row& choose(std::span<const Row> rows, const Problem& problem, const Options& options) {
+  for (const std::string& name : options.forced) {
+    for (const Row& row : rows) {
+      if (row.name != name) continue;
+      const std::string_view reason = row.refuse(problem);
+      if (reason.empty()) return row;
+      throw Error(MOPT_UNSUPPORTED, "kernel '" + name + "' was asked for, but refuses: " +
+                                        std::string(reason) + "; leave the choice open");
+    }
+  }
+  for (const Row& row : rows) {
+    const std::string_view reason = row.refuse(problem);
+    if (reason.empty()) return row;
+    if (options.trace) options.trace(row.name, reason);
+  }
+  throw Error(MOPT_INTERNAL, "kernel '" + std::string(rows.back().name) + "' must accept anything");
+}
+
+template <class Row>
+std::vector<std::string_view> names(std::span<const Row> rows) {
+  std::vector<std::string_view> out;
+  for (const Row& row : rows)
+    out.push_back(row.name);
+  return out;
+}
+
+}  // namespace mopt::compute

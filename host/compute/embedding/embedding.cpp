@@ -1,0 +1,31 @@
+#include "host/compute/embedding/embedding.hpp"
+
+#include <array>
+
+namespace mopt::compute {
+namespace {
+
+// Copying rows is bound by memory: the reference is also the fastest.
+constexpr std::array kKernels{
+    Kernel<EmbeddingProblem>{"embedding.reference", accept_any<EmbeddingProblem>,
+                             embedding_reference},
+};
+
+}  // namespace
+
+void embedding(const View& ids, const View& weight, const View& y, const Options& options) {
+  require(same(ids.dtype, kI64), "embedding", "ids in i64", ids);
+  require(weight.ndim == 2, "embedding", "a weight [vocabulary, width]", weight);
+  require(
+      same(y.dtype, weight.dtype) && y.columns() == weight.shape[1] && y.rows() == ids.elements(),
+      "embedding", "an output of " + std::to_string(ids.elements()) + " rows of " + text(weight),
+      y);
+  const EmbeddingProblem problem{ids, weight, y};
+  choose(std::span<const Kernel<EmbeddingProblem>>(kKernels), problem, options).run(problem);
+}
+
+std::vector<std::string_view> embedding_kernels() {
+  return names(std::span<const Kernel<EmbeddingProblem>>(kKernels));
+}
+
+}  // namespace mopt::compute

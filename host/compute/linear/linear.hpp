@@ -1,0 +1,68 @@
+// linear: y[M,N] = x[M,K] weight[N,K]^T (+ bias[N]), with the weight prepared once for many calls.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "host/compute/dispatch.hpp"
+#include "host/compute/view.hpp"
+
+namespace mopt::compute {
+
+struct LinearProblem {
+  View weight;               // [N, K], f32 or bf16
+  std::optional<View> bias;  // [N], the weight's type
+};
+
+// A weight in one kernel's layout. Owns all it needs.
+class LinearWeight {
+ public:
+  virtual ~LinearWeight() = default;
+  virtual void run(const View& x, const View& y) const = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+struct LinearKernel {
+  std::string_view name;
+  std::string_view (*refuse)(const LinearProblem&);
+  std::unique_ptr<LinearWeight> (*prepare)(const LinearProblem&);
+};
+
+// Products of bf16 are accumulated in fp32, the bias is added in fp32, and the sum is rounded once.
+// A row of y never depends on the other rows nor on the number of threads. It does not depend on
+// the number of rows either where oneDNN has blocked products (AVX-512); on other CPUs oneDNN
+// chooses the order of a sum by the number of rows in a tile.
+class PreparedLinear {
+ public:
+  // Copies what it needs: weight and bias may go away afterwards.
+  static PreparedLinear make(const View& weight, const View* bias = nullptr,
+                             const Options& options = {});
+  // x [..., K], y [..., N] of the weight's type; any number of threads at once.
+  void run(const View& x, const View& y) const;
+  int64_t prepared_bytes() const { return weight_->bytes(); }
+  std::string_view kernel() const { return kernel_; }
+
+ private:
+  PreparedLinear(std::unique_ptr<LinearWeight> weight, std::string_view kernel, const View& shape);
+  std::unique_ptr<LinearWeight> weight_;
+  std::string_view kernel_;
+  DLDataType dtype_;
+  int64_t n_, k_;
+};
+
+// For work that is used once: prepares and runs.
+void linear(const View& x, const View& weight, const View* bias, const View& y,
+            const Options& options = {});
+
+std::vector<std::string_view> linear_kernels();
+
+// The rows of the table.
+std::unique_ptr<LinearWeight> linear_reference(const LinearProblem&);
+std::string_view linear_onednn_refuses(const LinearProblem&);
+std::unique_ptr<LinearWeight> linear_onednn(const LinearProblem&);
+std::string_view linear_onednn_f32_refuses(const LinearProblem&);
+std::unique_ptr<LinearWeight> linear_onednn_f32(const LinearProblem&);
+
+}  // namespace mopt::compute

@@ -1,0 +1,37 @@
+#include "host/compute/rope/rope.hpp"
+
+#include "host/compute/simd.hpp"
+
+#include <array>
+
+namespace mopt::compute {
+namespace {
+
+constexpr std::array kKernels{
+    Kernel<RopeProblem>{"rope.highway", need_simd<RopeProblem>, rope_highway},
+    Kernel<RopeProblem>{"rope.reference", accept_any<RopeProblem>, rope_reference},
+};
+
+}  // namespace
+
+void rope(const RopeProblem& p, const Options& options) {
+  require(p.x.ndim == 4 && (is_f32(p.x) || is_bf16(p.x)), "rope",
+          "an input [B, T, H, D] in f32 or bf16", p.x);
+  require(2 * p.angles->half <= p.x.shape[3], "rope",
+          "heads of at least " + std::to_string(2 * p.angles->half), p.x);
+  const int64_t positions = p.x.shape[0] * p.x.shape[1];
+  require(static_cast<int64_t>(p.angles->cos.size()) == positions * p.angles->half, "rope",
+          "as many positions as angles, " +
+              std::to_string(p.angles->cos.size() /
+                             static_cast<size_t>(std::max<int64_t>(1, p.angles->half))),
+          p.x);
+  require(p.y.elements() == p.x.elements() && same(p.y.dtype, p.x.dtype), "rope",
+          "an output like " + text(p.x), p.y);
+  choose(std::span<const Kernel<RopeProblem>>(kKernels), p, options).run(p);
+}
+
+std::vector<std::string_view> rope_kernels() {
+  return names(std::span<const Kernel<RopeProblem>>(kKernels));
+}
+
+}  // namespace mopt::compute

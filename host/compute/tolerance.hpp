@@ -1,0 +1,44 @@
+// How far two kernels of one op may be apart: |a - b| <= relative * |b| + absolute, b the
+// reference.
+#pragma once
+
+#include <string_view>
+
+#include "mopt/tensor.hpp"
+
+namespace mopt::compute {
+
+struct Tolerance {
+  std::string_view op;
+  DLDataType dtype;
+  float relative, absolute;
+};
+
+// Inputs of the tests are of magnitude 1. One bf16 step is at most 2^-7 of the value.
+inline constexpr Tolerance kTolerances[] = {
+    {"linear", kF32, 1e-5f, 2e-5f},       // order of a sum of up to 4096 products
+    {"linear", kBf16, 8e-3f, 1e-3f},      // the same, before one rounding: one step
+    {"embedding", kF32, 0.0f, 0.0f},      // a copy
+    {"embedding", kBf16, 0.0f, 0.0f},     // a copy
+    {"rms_norm", kF32, 1e-6f, 0.0f},      // order of the sum, fp64 in the reference
+    {"rms_norm", kBf16, 1.6e-2f, 0.0f},   // two roundings, each may fall one step apart
+    {"rope", kF32, 0.0f, 0.0f},           // the same products and sum, no freedom
+    {"rope", kBf16, 0.0f, 0.0f},          // the same roundings
+    {"attention", kF32, 1e-5f, 1e-6f},    // order of sums, exp within 2 ulp
+    {"attention", kBf16, 8e-3f, 2e-3f},   // probabilities one step apart here and there
+    {"activation", kF32, 2e-6f, 4e-7f},   // exp and erf within 2 ulp; 1 + erf(-3) has few bits left
+    {"activation", kBf16, 8e-3f, 4e-7f},  // the same, before one rounding: one step
+    {"elementwise", kF32, 0.0f, 0.0f},    // one IEEE operation
+    {"elementwise", kBf16, 0.0f, 0.0f},   // one IEEE operation and one rounding
+    {"nll", kF32, 1e-6f, 1e-6f},          // exp within 2 ulp, sum in fp64
+    {"nll", kBf16, 1e-6f, 1e-6f},         // the same: only the input is bf16
+};
+
+inline Tolerance tolerance(std::string_view op, DLDataType dtype) {
+  for (const Tolerance& row : kTolerances) {
+    if (row.op == op && same(row.dtype, dtype)) return row;
+  }
+  throw Error(MOPT_NOT_FOUND, "no tolerance for " + std::string(op) + " in " + dtype_name(dtype));
+}
+
+}  // namespace mopt::compute

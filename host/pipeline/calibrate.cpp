@@ -1,0 +1,177 @@
+#include "host/pipeline/calibrate.hpp"
+
+#include <chrono>
+#include <cstring>
+
+#include "host/compute/absmax/absmax.hpp"
+
+namespace mopt::pipeline {
+
+using compute::View;
+using graph::ValueId;
+
+namespace {
+
+// Rows of a layer's input that its output's error is measured on.
+constexpr int64_t kSampleTokens = 64;
+
+std::vector<int64_t> as_int64(const Container& file, const mopt::StoredTensor& t) {
+  std::vector<int64_t> values(static_cast<size_t>(elements(t.shape)));
+  const Tensor loaded = file.load(t, t.dtype);
+  for (size_t i = 0; i < values.size(); ++i) {
+    switch (t.dtype.bits) {
+      case 64:
+        values[i] = loaded.data<int64_t>()[i];
+        break;
+      case 32:
+        values[i] =
+            t.dtype.code == kDLUInt ? loaded.data<uint32_t>()[i] : loaded.data<int32_t>()[i];
+        break;
+      case 16:
+        values[i] =
+            t.dtype.code == kDLUInt ? loaded.data<uint16_t>()[i] : loaded.data<int16_t>()[i];
+        break;
+      default:
+        values[i] = t.dtype.code == kDLUInt ? loaded.data<uint8_t>()[i] : loaded.data<int8_t>()[i];
+        break;
+    }
+  }
+  return values;
+}
+
+int64_t vocabulary_of(const Checkpoint& checkpoint) {
+  const graph::Model& model = checkpoint.required_graph();
+  for (const graph::Op& op : model.ops) {
+    if (op.kind == graph::OpKind::kEmbedding) return model.values[op.in[1]].dims[0];
+  }
+  return 0;
+}
+
+[[noreturn]] void fail(std::string code, std::string tensor, std::string message,
+                       std::string remedy) {
+  Diagnostic d;
+  d.code = std::move(code);
+  d.tensor = std::move(tensor);
+  d.message = std::move(message);
+  d.remedy = std::move(remedy);
+  throw Failure(d);
+}
+
+}  // namespace
+
+DLDataType compute_type(const Checkpoint& checkpoint) {
+  return same(checkpoint.dtype(), kBf16) ? kBf16 : kF32;
+}
+
+text::OpenIds id_opener(const Registry& registry) {
+  return [&registry](const std::string& path) {
+    std::vector<text::IdMatrix> matrices;
+    const Container file = Container::open(registry, path);
+    for (const mopt::StoredTensor& t : file.tensors()) {
+      const bool integer = (t.dtype.code == kDLInt || t.dtype.code == kDLUInt) && t.dtype.bits >= 8;
+      if (t.shape.size() != 2 || !integer) continue;
+      matrices.push_back({std::string(t.name), t.shape[0], t.shape[1], as_int64(file, t)});
+    }
+    return matrices;
+  };
+}
+
+text::Rows calibration_rows(const Calibration& calibration, const Checkpoint& source) {
+  text::DataRequest request;
+  bool needs_tokenizer = false;
+  for (const PlacedText& data : calibration.data) {
+    request.sources.push_back(data.value);
+    const std::string file = text::split_source(data.value).file;
+    needs_tokenizer = needs_tokenizer || file.ends_with(".txt") || file.ends_with(".jsonl");
+  }
+  request.samples = calibration.samples.value;
+  request.seq_len = calibration.seq_len.value;
+  request.seed = static_cast<uint64_t>(calibration.seed.value);
+  request.vocab_size = vocabulary_of(source);
+  return text::load_rows(request, needs_tokenizer ? &source.tokenizer() : nullptr,
+                         id_opener(source.registry()));
+}
+
+CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, compute::Options kernels)
+    : job_(job),
+      kernels_(std::move(kernels)),
+      dtype_(compute_type(*job.source)),
+      stream_(job.source->required_graph(), std::move(rows), dtype_) {}
+
+void CalibrationPass::look(Seen& seen, size_t row, const View& x) {
+  const compute::AbsMax found = compute::absmax(x, kernels_);
+  seen.absmax[row] = found.value;
+  seen.reached[row] = 1;
+  if (found.first_not_finite >= 0) seen.absmax[row] = INFINITY;
+  if (row != 0 || seen.sample) return;
+  const int64_t tokens = std::min(kSampleTokens, x.rows());
+  seen.sample = allocate(x.dtype, {tokens, x.columns()});
+  std::memcpy(seen.sample.data<char>(), x.data, mopt::nbytes(*seen.sample));
+}
+
+void CalibrationPass::run_block(Observe observe) {
+  const auto start = std::chrono::steady_clock::now();
+  block_ = static_cast<int>(stream_.next_block());
+  seen_.clear();
+  ForwardOptions options;
+  options.dtype = dtype_;
+  options.kernels = kernels_;
+  options.quantize_inputs = false;
+  if (observe == Observe::kYes) {
+    for (const plan::Site& site : job_.plan.sites) {
+      if (site.block != block_ || seen_.contains(site.value)) continue;
+      Seen& seen = seen_[site.value];
+      seen.absmax.assign(stream_.rows().size(), 0);
+      seen.reached.assign(stream_.rows().size(), 0);
+      options.observed.push_back(site.value);
+    }
+  }
+  if (block_ == job_.plan.last_forward_block) options.wanted.emplace();
+  const BlockProgram program(*job_.source, static_cast<size_t>(block_), options);
+  stream_.run(program, [&](size_t row, ValueId v, const View& x) { look(seen_.at(v), row, x); });
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Calibrated CalibrationPass::solve(std::vector<Calibrator>& calibrators) {
+  Calibrated out;
+  const mopt_exec* exec = job_.source->registry().services().cpu();
+  for (const plan::Site& site : job_.plan.sites) {
+    if (site.block != block_) continue;
+    const Seen& seen = seen_.at(site.value);
+    // In the order of the rows, whichever thread saw them.
+    float absmax = 0;
+    bool reached = false;
+    for (size_t row = 0; row < seen.absmax.size(); ++row) {
+      absmax = std::max(absmax, seen.absmax[row]);
+      reached = reached || seen.reached[row] != 0;
+    }
+    if (!reached)
+      fail("M206", site.name, "no calibration token reached it", "use more or other data");
+    if (!std::isfinite(absmax)) {
+      fail("M205", site.name, "an activation is NaN or infinite on the calibration data",
+           "check the model with `mopt-host eval`");
+    }
+    TensorRef value(&absmax, kF32, std::initializer_list<int64_t>{});
+    const mopt_site abi{sizeof(mopt_site), site.operand, str(site.name),
+                        str(site.role),    site.scheme,  site.channels};
+    float range = absmax;
+    for (size_t c = 0; c < calibrators.size(); ++c) {
+      std::vector<mopt_named_tensor> stats;
+      for (const std::string& stat : site.stats[c])
+        stats.push_back({str(stat), value.get()});
+      range = calibrators[c].solve(exec, abi, stats);
+    }
+    (site.operand == MOPT_OPERAND_KV ? out.kv_range : out.input_range)[site.item] = range;
+  }
+  for (auto& [v, seen] : seen_) {
+    if (seen.sample) out.samples[v] = std::move(seen.sample);
+  }
+  for (const plan::Site& site : job_.plan.sites) {
+    if (site.block != block_ || site.operand != MOPT_OPERAND_INPUT) continue;
+    const auto sample = out.samples.find(site.value);
+    if (sample != out.samples.end()) out.sample[site.item] = &sample->second;
+  }
+  return out;
+}
+
+}  // namespace mopt::pipeline

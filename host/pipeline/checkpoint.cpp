@@ -1,0 +1,276 @@
+#include "host/pipeline/checkpoint.hpp"
+
+#include <deque>
+#include <map>
+#include <mutex>
+
+#include "host/compute/cast/cast.hpp"
+#include "host/recipe/diagnostic.hpp"
+
+namespace mopt::pipeline {
+namespace {
+
+std::string code_of(mopt_code code) {
+  switch (code) {
+    case MOPT_NOT_FOUND:
+      return "M101";
+    case MOPT_UNSUPPORTED:
+      return "M102";
+    case MOPT_DATA_LOSS:
+      return "M103";
+    case MOPT_IO:
+      return "M101";
+    default:
+      return "M207";
+  }
+}
+
+// The float type with most bytes among the matrices.
+DLDataType prevailing_dtype(const Container& container) {
+  uint64_t bf16 = 0, f16 = 0, f32 = 0;
+  for (const mopt::StoredTensor& t : container.tensors()) {
+    if (t.shape.size() < 2) continue;
+    if (same(t.dtype, kBf16)) bf16 += t.bytes();
+    if (same(t.dtype, kF16)) f16 += t.bytes();
+    if (same(t.dtype, kF32)) f32 += t.bytes();
+  }
+  if (f32 > bf16 && f32 > f16) return kF32;
+  return f16 > bf16 ? kF16 : kBf16;
+}
+
+}  // namespace
+
+void as_model_failure(const std::string& file, const std::function<void()>& fn) {
+  try {
+    fn();
+  } catch (const Error& e) {
+    Diagnostic d;
+    d.code = code_of(e.code());
+    d.file = file;
+    d.tensor = e.where() == file ? "" : e.where();
+    d.message = e.what();
+    throw Failure(d);
+  }
+}
+
+std::unique_ptr<Checkpoint> Checkpoint::open(const Registry& registry,
+                                             const std::filesystem::path& path,
+                                             std::string_view adapter) {
+  std::unique_ptr<Checkpoint> out;
+  const std::string file = path.string();
+  as_model_failure(file, [&] {
+    out.reset(new Checkpoint(registry, Container::open(registry, path)));
+    const std::string_view config = out->container_.document("config.json");
+    if (!config.empty()) out->config_.emplace(config);
+    out->dtype_ = prevailing_dtype(out->container_);
+    out->read_description();
+  });
+  if (adapter != "none") out->build_graph(adapter);
+  return out;
+}
+
+void Checkpoint::build_graph(std::string_view adapter) {
+  try {
+    if (!config_) {
+      throw Error(MOPT_DATA_LOSS,
+                  "config.json is missing beside it; copy it from the model's repository");
+    }
+    graph_ = graph::adapt(registry_, container_, *config_, adapter);
+    if (!quantized()) graph::check_parameters(*graph_, container_);
+  } catch (const Error& e) {
+    Diagnostic d;
+    d.code = e.code() == MOPT_NOT_FOUND          ? "M201"
+             : e.code() == MOPT_INVALID_ARGUMENT ? "M202"
+             : config_                           ? "M108"
+                                                 : "M107";
+    d.file = container_.path().string();
+    d.tensor = e.where();
+    d.message = e.what();
+    throw Failure(d);
+  }
+}
+
+void Checkpoint::read_description() {
+  const auto exporters = registry_.components(MOPT_EXPORTER_INTERFACE);
+  std::vector<TensorDecl> decls;
+  for (const mopt::StoredTensor& t : container_.tensors()) {
+    decls.push_back({std::string(t.name), t.dtype, {t.shape.begin(), t.shape.end()}});
+  }
+  for (const Component& c : exporters) {
+    try {
+      Exporter exporter(registry_, c, {});
+      description_ =
+          exporter.read(decls, [&](std::string_view name) { return container_.document(name); });
+      layout_ = std::move(exporter);
+      break;
+    } catch (const Error& e) {
+      if (e.code() != MOPT_UNSUPPORTED || &c == &exporters.back()) throw;
+    }
+  }
+  for (const StoredParam& p : description_.params)
+    stored_[p.name] = &p;
+  if (!stored_.empty() && !same(dtype_, kF16) && !same(dtype_, kF32)) dtype_ = kBf16;
+}
+
+const graph::Model& Checkpoint::required_graph() const {
+  if (graph_) return *graph_;
+  Diagnostic d;
+  d.code = "M201";
+  d.file = container_.path().string();
+  d.message = "this needs the model's graph, but no adapter was asked for; use adapter = \"auto\"";
+  throw Failure(d);
+}
+
+const StoredParam* Checkpoint::stored(std::string_view parameter) const {
+  const auto found = stored_.find(std::string(parameter));
+  return found == stored_.end() ? nullptr : found->second;
+}
+
+int64_t Checkpoint::parameter_count() const {
+  int64_t count = 0;
+  for (const mopt::StoredTensor& t : container_.tensors()) {
+    if (stored(t.name) == nullptr) count += elements(t.shape);
+  }
+  for (const StoredParam& p : description_.params)
+    count += p.rows * p.cols;
+  return count;
+}
+
+uint64_t Checkpoint::bytes() const {
+  uint64_t bytes = 0;
+  for (const mopt::StoredTensor& t : container_.tensors())
+    bytes += t.stored_bytes;
+  return bytes;
+}
+
+const Quantizer& Checkpoint::quantizer_for(const mopt_scheme& scheme) const {
+  for (const auto& [known, quantizer] : quantizers_) {
+    if (view(known.name) == view(scheme.name) && scheme_of(known) == scheme_of(scheme))
+      return quantizer;
+  }
+  std::optional<Quantizer> opened = Quantizer::open(registry_, scheme);
+  if (!opened) {
+    throw Error(MOPT_UNSUPPORTED,
+                "no loaded quantizer reads its format '" + std::string(view(scheme.name)) +
+                    "'; add the plugin that wrote it with --plugin-dir",
+                container_.path().string());
+  }
+  // References given out stay valid: quantizers_ is reserved for more kinds than a model can hold.
+  if (quantizers_.capacity() == 0) quantizers_.reserve(64);
+  quantizers_.emplace_back(scheme, *std::move(opened));
+  return quantizers_.back().second;
+}
+
+float Checkpoint::scalar(const std::string& tensor) const {
+  const mopt::StoredTensor* t = container_.find(tensor);
+  if (t == nullptr || elements(t->shape) != 1) {
+    throw Error(MOPT_DATA_LOSS, "expected a scale of one element", tensor);
+  }
+  return *container_.load(*t, kF32).data<float>();
+}
+
+Tensor Checkpoint::dequantize(const StoredParam& p, DLDataType dtype) const {
+  const mopt_exec* exec = registry_.services().cpu();
+  const mopt_param abi = p.to_abi();
+  std::deque<Tensor> parts;
+  std::vector<mopt_named_tensor> named;
+  for (const auto& [role, name] : p.roles) {
+    if (role != MOPT_ROLE_PAYLOAD && role != MOPT_ROLE_SCALE && role != MOPT_ROLE_GLOBAL_SCALE)
+      continue;
+    const mopt::StoredTensor* t = container_.find(name);
+    if (t == nullptr) throw Error(MOPT_DATA_LOSS, "the checkpoint lacks it", name);
+    parts.push_back(layout_->unpack(exec, abi, role, container_.map(*t).get()));
+    named.push_back({str(role), parts.back().get()});
+  }
+  const mopt_qtensor q{
+      sizeof(mopt_qtensor), static_cast<uint32_t>(named.size()), str(p.name), p.rows, p.cols,
+      named.data()};
+  Tensor out = allocate(dtype, {p.rows, p.cols});
+  quantizer_for(*p.weight).dequantize(exec, q, out.get());
+  return out;
+}
+
+ParamData Checkpoint::load(const std::string& parameter, DLDataType dtype) const {
+  ParamData data;
+  const StoredParam* quantized = stored(parameter);
+  if (quantized != nullptr && quantized->weight) {
+    data.owned = dequantize(*quantized, dtype);
+    data.view = compute::view_of(data.owned.data<char>(), dtype, shape(*data.owned));
+    return data;
+  }
+  const mopt::StoredTensor* t = container_.find(parameter);
+  if (t == nullptr) throw Error(MOPT_DATA_LOSS, "the checkpoint lacks it", parameter);
+  if (t->plain && same(t->dtype, dtype)) {
+    data.view = compute::view_of(t->data, dtype, t->shape);
+    return data;
+  }
+  if (same(dtype, t->dtype) || same(dtype, kF32)) {
+    data.owned = container_.load(*t, dtype);
+  } else {
+    const Tensor wide = container_.load(*t, kF32);
+    data.owned = allocate(dtype, t->shape);
+    compute::cast(compute::view_of(wide.data<float>(), kF32, t->shape),
+                  compute::view_of(data.owned.data<char>(), dtype, t->shape));
+  }
+  data.view = compute::view_of(data.owned.data<char>(), dtype, t->shape);
+  return data;
+}
+
+void Checkpoint::release(const std::string& parameter) const {
+  if (const mopt::StoredTensor* t = container_.find(parameter)) container_.release(*t);
+}
+
+void Checkpoint::prefetch(const std::string& parameter) const {
+  if (const mopt::StoredTensor* t = container_.find(parameter)) container_.prefetch(*t);
+}
+
+std::optional<InputFormat> Checkpoint::input_format(const std::string& weight) const {
+  const StoredParam* p = stored(weight);
+  if (p == nullptr || !p->input) return std::nullopt;
+  InputFormat format{&quantizer_for(*p->input), MOPT_OPERAND_INPUT, std::nullopt};
+  const auto scale = p->roles.find(MOPT_ROLE_INPUT_SCALE);
+  if (scale != p->roles.end()) format.scale = scalar(scale->second);
+  return format;
+}
+
+std::optional<InputFormat> Checkpoint::kv_format(const std::string& weight) const {
+  const StoredParam* p = stored(weight);
+  if (p == nullptr || !p->kv) return std::nullopt;
+  InputFormat format{&quantizer_for(*p->kv), MOPT_OPERAND_KV, std::nullopt};
+  for (const char* role : {MOPT_ROLE_K_SCALE, MOPT_ROLE_V_SCALE}) {
+    const auto scale = p->roles.find(role);
+    if (scale != p->roles.end()) format.scale = scalar(scale->second);
+  }
+  return format;
+}
+
+const text::Tokenizer& Checkpoint::tokenizer() const {
+  if (tokenizer_) return *tokenizer_;
+  Diagnostic d;
+  d.file = container_.path().string();
+  try {
+    const std::string_view json = container_.document("tokenizer.json");
+    if (!json.empty()) return tokenizer_.emplace(text::Tokenizer::from_json(json));
+    d.code = "D106";
+    d.message = "the model has no tokenizer.json";
+    d.remedy = "copy it from the model's repository, or give ids";
+  } catch (const Error& e) {
+    d.code = "M109";
+    d.message = e.what();
+  }
+  throw Failure(d);
+}
+
+std::vector<int64_t> Checkpoint::eos_ids() const {
+  if (const std::string_view json = container_.document("generation_config.json"); !json.empty()) {
+    const auto ids = graph::ModelConfig(json).integers("eos_token_id");
+    if (!ids.empty()) return ids;
+  }
+  return config_ ? config_->integers("eos_token_id") : std::vector<int64_t>{};
+}
+
+std::optional<int64_t> Checkpoint::bos_id() const {
+  return config_ ? config_->integer("bos_token_id") : std::nullopt;
+}
+
+}  // namespace mopt::pipeline

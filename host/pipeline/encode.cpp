@@ -1,0 +1,351 @@
+#include "host/pipeline/encode.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "host/compute/absmax/absmax.hpp"
+#include "host/compute/parallel.hpp"
+#include "host/pipeline/errors.hpp"
+#include "host/report/hash.hpp"
+#include "mopt/numeric/e4m3.hpp"
+
+namespace mopt::pipeline {
+
+using plan::Item;
+using plan::Outcome;
+
+namespace {
+
+// Bytes that are hashed and searched while they are in the cache.
+constexpr uint64_t kScanBytes = uint64_t{1} << 20;
+// Bytes of a mapped tensor that may be resident at a time while it is only passed through.
+constexpr uint64_t kResidentBytes = uint64_t{32} << 20;
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() {
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+[[noreturn]] void fail(std::string code, const std::string& tensor, std::string message,
+                       std::string remedy) {
+  Diagnostic d;
+  d.code = std::move(code);
+  d.tensor = tensor;
+  d.message = std::move(message);
+  d.remedy = std::move(remedy);
+  throw Failure(d);
+}
+
+bool needs_range(const Item& item) {
+  return item.outcome == Outcome::kQuantized || item.pruned;
+}
+
+[[noreturn]] void not_finite(const Item& item, int64_t index) {
+  const std::string place = item.shape.size() == 2
+                                ? "[" + std::to_string(index / item.cols()) + ", " +
+                                      std::to_string(index % item.cols()) + "]"
+                                : "[" + std::to_string(index) + "]";
+  fail("M203", item.name, "expected finite weights, found NaN or infinity at " + place,
+       "mend the source, or exclude the tensor with a rule");
+}
+
+// Every scale must be finite and above zero.
+void check_scale(const Item& item, const NamedTensor& part) {
+  const DLTensor& t = *part.tensor;
+  const int64_t n = elements(t);
+  const auto bad = [&](int64_t i, float value) {
+    if (std::isfinite(value) && value > 0) return;
+    fail("M205", item.name,
+         "its " + part.name + " is " + std::to_string(value) + " at element " + std::to_string(i) +
+             ", expected a finite value above zero",
+         "exclude the tensor with a rule, or look at its weights");
+  };
+  for (int64_t i = 0; i < n; ++i) {
+    if (same(t.dtype, kF32)) bad(i, data<float>(t)[i]);
+    if (same(t.dtype, kE4m3)) bad(i, e4m3::decode(data<uint8_t>(t)[i]));
+    if (same(t.dtype, kE8m0) && data<uint8_t>(t)[i] == 0xFF) bad(i, NAN);
+  }
+}
+
+bool is_scale(const std::string& role) {
+  return role.find("scale") != std::string::npos;
+}
+
+std::string scheme_text(const plan::Plan& plan, const Item& item) {
+  if (item.outcome != Outcome::kQuantized) return item.pruned ? "2:4" : "";
+  std::string text = plan.formats[static_cast<size_t>(item.weight)]->id;
+  if (item.input != plan::kNoFormat)
+    text += "/" + plan.formats[static_cast<size_t>(item.input)]->id;
+  return text;
+}
+
+}  // namespace
+
+// What a unit wrote: hashed in order, counted, timed.
+class Outcomes {
+ public:
+  Outcomes(ContainerWriter& writer, double& seconds) : writer_(writer), seconds_(seconds) {}
+  void write(const std::string& name, uint64_t offset, std::span<const std::byte> bytes) {
+    const Stopwatch watch(seconds_);
+    writer_.write(name, offset, bytes);
+    hash_.update(bytes);
+    written_ += bytes.size();
+  }
+  uint64_t written() const { return written_; }
+  std::string hash() const { return hash_.hex(); }
+
+ private:
+  ContainerWriter& writer_;
+  double& seconds_;
+  Xxh128 hash_;
+  uint64_t written_ = 0;
+};
+
+Encoder::Scan Encoder::scan(const Item& item) const {
+  const Container& container = tools_.source.container();
+  const mopt::StoredTensor& t = *container.find(item.source);
+  Scan result;
+  Sha256 sha;
+  const bool ranged = needs_range(item) && t.plain;
+  const uint64_t width = t.dtype.bits / 8;
+  uint64_t resident = 0;
+  for (uint64_t at = 0; at < t.stored_bytes; at += kScanBytes) {
+    const uint64_t n = std::min(kScanBytes, t.stored_bytes - at);
+    sha.update({t.data + at, n});
+    if (ranged) {
+      const auto found = compute::absmax(
+          compute::view_of(t.data + at, t.dtype, {static_cast<int64_t>(n / width)}));
+      if (found.first_not_finite >= 0)
+        not_finite(item, static_cast<int64_t>(at / width) + found.first_not_finite);
+      result.absmax = std::max(result.absmax, found.value);
+    }
+    resident += n;
+    if (resident < kResidentBytes) continue;
+    container.release(t);
+    resident = 0;
+  }
+  if (needs_range(item) && !t.plain) {
+    const Tensor decoded = container.load(t, t.dtype);
+    const auto found = compute::absmax(compute::view_of(decoded.data<char>(), t.dtype, t.shape));
+    if (found.first_not_finite >= 0) not_finite(item, found.first_not_finite);
+    result.absmax = found.value;
+  }
+  result.sha256 = sha.hex();
+  return result;
+}
+
+std::vector<Encoder::Scan> Encoder::scan_unit(const plan::Unit& unit) const {
+  std::vector<Scan> scans(unit.items.size());
+  compute::for_each(static_cast<int64_t>(unit.items.size()), 1, [&](int64_t i, int64_t) {
+    const auto at = static_cast<size_t>(i);
+    scans[at] = scan(tools_.plan.items[unit.items[at]]);
+  });
+  return scans;
+}
+
+// The largest weight of each group whose members share a format.
+std::map<std::string, float> Encoder::group_ranges(const plan::Unit& unit,
+                                                   const std::vector<Scan>& scans) const {
+  std::map<std::string, float> ranges;
+  for (size_t i = 0; i < unit.items.size(); ++i) {
+    const Item& item = tools_.plan.items[unit.items[i]];
+    if (item.fuse_group.empty() || item.kind != MOPT_PARAM_LINEAR) continue;
+    float& range = ranges[item.fuse_group];
+    range = std::max(range, scans[i].absmax);
+  }
+  return ranges;
+}
+
+void Encoder::copy(const Item& item, Outcomes& out) {
+  const Container& container = tools_.source.container();
+  const mopt::StoredTensor& t = *container.find(item.source);
+  const std::string& name = item.outputs.at(0).name;
+  if (t.plain) {
+    for (uint64_t at = 0; at < t.stored_bytes; at += kResidentBytes) {
+      out.write(name, at, {t.data + at, std::min(kResidentBytes, t.stored_bytes - at)});
+      container.release(t);
+    }
+    return;
+  }
+  const int64_t rows = std::max<int64_t>(1, item.rows());
+  const uint64_t row_bytes = item.bytes() / static_cast<uint64_t>(rows);
+  const int64_t step =
+      std::max<int64_t>(1, static_cast<int64_t>(kResidentBytes / std::max<uint64_t>(1, row_bytes)));
+  for (int64_t row = 0; row < rows; row += step) {
+    std::vector<int64_t> extents = item.shape;
+    if (!extents.empty()) extents[0] = std::min(step, rows - row);
+    Tensor decoded = allocate(t.dtype, extents);
+    container.read(t, row, row + (extents.empty() ? 1 : extents[0]), decoded.get());
+    out.write(name, static_cast<uint64_t>(row) * row_bytes,
+              {decoded.data<std::byte>(), mopt::nbytes(*decoded)});
+  }
+  container.release(t);
+}
+
+Tensor Encoder::prune(const Item& item, const TensorRef& weight, const Scan& scan) const {
+  const mopt_weight_job job{
+      sizeof(mopt_weight_job), 0, str(item.name), weight.get(), scan.absmax, scan.absmax};
+  const Tensor mask = tools_.pruner->mask(tools_.source.registry().services().cpu(), job);
+  Tensor pruned = allocate(item.dtype, item.shape);
+  const uint64_t width = item.dtype.bits / 8;
+  const auto* from = mopt::data<std::byte>(*weight);
+  auto* to = pruned.data<std::byte>();
+  const auto* keep = mask.data<uint8_t>();
+  compute::for_each(item.rows(), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * item.cols(); i < end * item.cols(); ++i) {
+      if (keep[i] != 0)
+        std::memcpy(to + i * width, from + i * width, width);
+      else
+        std::memset(to + i * width, 0, width);
+    }
+  });
+  return pruned;
+}
+
+void Encoder::add_scales(const Item& item, size_t index, const Calibrated& found,
+                         std::vector<NamedTensor>& parts) const {
+  const auto scalar = [&](int format, mopt_operand operand, float range) {
+    Tensor t = allocate(kF32, {});
+    *t.data<float>() =
+        tools_.plan.formats[static_cast<size_t>(format)]->quantizer.input_scale(operand, range);
+    return t;
+  };
+  if (const auto range = found.input_range.find(index); range != found.input_range.end()) {
+    parts.push_back({MOPT_ROLE_INPUT_SCALE, scalar(item.input, MOPT_OPERAND_INPUT, range->second)});
+  }
+  if (const auto range = found.kv_range.find(index); range != found.kv_range.end()) {
+    parts.push_back({item.role == "attn.k" ? MOPT_ROLE_K_SCALE : MOPT_ROLE_V_SCALE,
+                     scalar(item.kv, MOPT_OPERAND_KV, range->second)});
+  }
+}
+
+void Encoder::put(const Item& item, std::vector<NamedTensor> parts, Outcomes& out) {
+  std::vector<mopt_named_tensor> named;
+  for (const NamedTensor& part : parts) {
+    if (is_scale(part.name)) check_scale(item, part);
+    named.push_back({str(part.name), part.tensor.get()});
+  }
+  const mopt_exec* exec = tools_.source.registry().services().cpu();
+  const std::vector<NamedTensor> stored =
+      tools_.exporter.put(exec, plan::abi_param(tools_.plan, item), named);
+  if (stored.size() != item.outputs.size()) {
+    throw Error(MOPT_INTERNAL, "the exporter made other tensors than it planned", item.name);
+  }
+  for (size_t i = 0; i < stored.size(); ++i) {
+    const DLTensor& t = *stored[i].tensor;
+    const TensorDecl made{stored[i].name, t.dtype, {t.shape, t.shape + t.ndim}};
+    if (!(made == item.outputs[i])) {
+      throw Error(MOPT_INTERNAL,
+                  "planned as " + dtype_name(item.outputs[i].dtype) + " " +
+                      shape_text(item.outputs[i].shape) + ", made as " + dtype_name(made.dtype) +
+                      " " + shape_text(made.shape),
+                  stored[i].name);
+    }
+    out.write(stored[i].name, 0, {mopt::data<std::byte>(t), mopt::nbytes(t)});
+  }
+}
+
+void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float group_absmax,
+                       const Calibrated& found, UnitRecord& record, Outcomes& out) {
+  const Container& container = tools_.source.container();
+  const mopt::StoredTensor& t = *container.find(item.source);
+  const mopt_exec* exec = tools_.source.registry().services().cpu();
+  Tensor owned;
+  if (!t.plain) owned = container.load(t, t.dtype);
+  TensorRef weight(owned ? owned.data<void>() : const_cast<std::byte*>(t.data), item.dtype,
+                   item.shape);
+  if (item.pruned) {
+    owned = prune(item, weight, scan);
+    weight = TensorRef(owned.data<void>(), item.dtype, item.shape);
+  }
+  Report::Layer layer{item.name,    item.role,    scheme_text(tools_.plan, item),
+                      item.shape,   item.bytes(), 0,
+                      kNotMeasured, kNotMeasured};
+  std::vector<NamedTensor> parts;
+  if (item.outcome == Outcome::kQuantized) {
+    const plan::Format& format = *tools_.plan.formats[static_cast<size_t>(item.weight)];
+    const mopt_weight_job job{
+        sizeof(mopt_weight_job), 0, str(item.name), weight.get(), scan.absmax, group_absmax};
+    parts = format.quantizer.quantize(exec, job);
+    add_scales(item, index, found, parts);
+    const QuantizedWeight quantized{tools_.plan, item, exec, parts};
+    layer.weight_error = weight_error(quantized, *weight);
+    if (const auto sample = found.sample.find(index); sample != found.sample.end()) {
+      std::optional<float> stored;
+      for (const NamedTensor& part : parts) {
+        if (part.name == MOPT_ROLE_INPUT_SCALE) stored = *part.tensor.data<float>();
+      }
+      layer.output_error = output_error(quantized, *weight, **sample->second, stored);
+    }
+  } else {
+    parts.push_back({"weight", std::move(owned)});
+    add_scales(item, index, found, parts);
+  }
+  const uint64_t before = out.written();
+  put(item, std::move(parts), out);
+  layer.bytes_after = out.written() - before;
+  record.layers.push_back(std::move(layer));
+  container.release(t);
+}
+
+UnitRecord Encoder::encode(const plan::Unit& unit, const Calibrated& found) {
+  UnitRecord record;
+  record.unit = unit.name;
+  std::vector<Scan> scans;
+  {
+    const Stopwatch watch(timing_.read);
+    scans = scan_unit(unit);
+  }
+  const double written_before = timing_.write;
+  double elapsed = 0;
+  {
+    const Stopwatch watch(elapsed);
+    const std::map<std::string, float> groups = group_ranges(unit, scans);
+    Outcomes out(tools_.writer, timing_.write);
+    for (size_t i = 0; i < unit.items.size(); ++i) {
+      const size_t index = unit.items[i];
+      const Item& item = tools_.plan.items[index];
+      const auto group = groups.find(item.fuse_group);
+      const float range = group == groups.end() ? scans[i].absmax : group->second;
+      const bool plain = tools_.source.container().find(item.source)->plain;
+      LedgerEntry entry{item.source, Fate::kCopied, item.rule, {}, scans[i].sha256};
+      if (item.outcome == Outcome::kDropped) {
+        entry.fate = Fate::kDropped;
+      } else if (item.outcome != Outcome::kCopied) {
+        entry.fate = item.outcome == Outcome::kQuantized ? Fate::kQuantized : Fate::kTransformed;
+        quantize(item, index, scans[i], range, found, record, out);
+      } else {
+        // A tensor that its container stores in blocks of its own is decoded on the way.
+        if (!plain) entry.fate = Fate::kTransformed, entry.rule = "decode";
+        copy(item, out);
+        if (item.kv != plan::kNoFormat) {
+          std::vector<NamedTensor> scale;
+          add_scales(item, index, found, scale);
+          for (NamedTensor& s : scale) {
+            check_scale(item, s);
+            out.write(item.outputs.at(1).name, 0, {s.tensor.data<std::byte>(), sizeof(float)});
+          }
+        }
+      }
+      for (const TensorDecl& d : item.outputs)
+        entry.outputs.push_back(d.name);
+      record.ledger.push_back(std::move(entry));
+    }
+    record.xxh128 = out.hash();
+  }
+  timing_.encode += elapsed - (timing_.write - written_before);
+  return record;
+}
+
+}  // namespace mopt::pipeline

@@ -1,0 +1,62 @@
+// From the weights of one unit to what is written: prune, quantize, pack, write; with the errors
+// made and the hashes of what was read.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "host/pipeline/checkpoint.hpp"
+#include "host/pipeline/journal.hpp"
+#include "host/plan/plan.hpp"
+
+namespace mopt::pipeline {
+
+// What calibration found for a unit's items, by index into Plan::items.
+struct Calibrated {
+  std::map<size_t, float> input_range, kv_range;
+  // A few rows of the layer's input, f32 or bf16 [rows, channels], to measure the output's error
+  // on.
+  std::map<size_t, const Tensor*> sample;
+  std::map<graph::ValueId, Tensor> samples;  // what sample points into
+};
+
+struct Timing {
+  double read = 0, encode = 0, write = 0;
+};
+
+class Encoder {
+ public:
+  struct Tools {
+    const plan::Plan& plan;
+    const Checkpoint& source;
+    const Exporter& exporter;
+    const Pruner* pruner;  // NULL: the plan prunes nothing
+    ContainerWriter& writer;
+  };
+  explicit Encoder(Tools tools) : tools_(tools) {}
+
+  // Reads, encodes and writes every item of the unit. Throws Failure (M203, M205, R106, ...).
+  UnitRecord encode(const plan::Unit&, const Calibrated&);
+  const Timing& timing() const { return timing_; }
+
+ private:
+  struct Scan {
+    float absmax = 0;
+    std::string sha256;
+  };
+  Scan scan(const plan::Item&) const;
+  std::vector<Scan> scan_unit(const plan::Unit&) const;
+  std::map<std::string, float> group_ranges(const plan::Unit&, const std::vector<Scan>&) const;
+  void copy(const plan::Item&, class Outcomes&);
+  void quantize(const plan::Item&, size_t index, const Scan&, float group_absmax, const Calibrated&,
+                UnitRecord&, class Outcomes&);
+  void put(const plan::Item&, std::vector<NamedTensor> parts, class Outcomes&);
+  Tensor prune(const plan::Item&, const TensorRef& weight, const Scan&) const;
+  void add_scales(const plan::Item&, size_t index, const Calibrated&,
+                  std::vector<NamedTensor>&) const;
+
+  Tools tools_;
+  Timing timing_;
+};
+
+}  // namespace mopt::pipeline

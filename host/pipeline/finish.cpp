@@ -1,0 +1,194 @@
+#include "host/pipeline/finish.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include "host/pipeline/calibrate.hpp"
+#include "host/pipeline/evaluate.hpp"
+#include "host/pipeline/verify.hpp"
+
+namespace mopt::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void show(const RunRequest& request, const char* stage) {
+  if (request.progress == nullptr) return;
+  ProgressState state;
+  state.role = stage;
+  request.progress->block_done(state);
+}
+
+// What a rule's engine list asks for fails the run; the rest is a warning.
+void verify_output(const Ending& e, const std::map<std::string, std::string>& written) {
+  const auto start = std::chrono::steady_clock::now();
+  show(e.request, "verify");
+  VerifyRequest request{
+      e.job.source->registry(), e.output.partial(), {}, e.job.source.get(), written};
+  for (const PlacedText& engine : e.job.recipe.verify_engines)
+    request.engines.push_back(engine.value);
+  e.report.verify = verify(request);
+  e.report.seconds.verify = seconds_since(start);
+  for (const Diagnostic& d : e.report.verify->problems) {
+    if (d.severity == Severity::kWarning) e.report.warnings.push_back(d);
+  }
+  if (e.report.verify->ok) return;
+  std::vector<Diagnostic> errors;
+  for (const Diagnostic& d : e.report.verify->problems) {
+    if (d.severity == Severity::kError) errors.push_back(d);
+  }
+  throw Failure(std::move(errors));
+}
+
+TokenRows eval_windows(const Eval& eval, const Checkpoint& source) {
+  Calibration request;
+  request.data = {eval.data};
+  request.samples.value = INT64_MAX;
+  request.seq_len = eval.window;
+  TokenRows rows = calibration_rows(request, source).rows;
+  if (!eval.max_tokens) return rows;
+  int64_t left = eval.max_tokens->value;
+  size_t count = 0;
+  while (count < rows.size() && left > 0)
+    left -= static_cast<int64_t>(rows[count++].size());
+  rows.resize(count);
+  return rows;
+}
+
+Report::Eval run_eval(const Eval& eval, const Checkpoint& written, const Checkpoint& source,
+                      const EvalOptions& options) {
+  const TokenRows windows = eval_windows(eval, source);
+  const Scores ours = evaluate(written, windows, options);
+  const Scores theirs = evaluate(source, windows, options);
+  Report::Eval out;
+  out.id = eval.id;
+  out.kind = eval.kind.value;
+  out.data = eval.data.value;
+  out.tokens = ours.tokens;
+  out.nll = ours.nll;
+  out.perplexity = ours.perplexity;
+  out.reference_perplexity = theirs.perplexity;
+  out.ratio = ours.perplexity / theirs.perplexity;
+  if (eval.max_ratio) {
+    out.max_ratio = eval.max_ratio->value;
+    out.passed = out.ratio <= out.max_ratio;
+  }
+  return out;
+}
+
+std::vector<Diagnostic> run_evals(const Ending& e) {
+  std::vector<Diagnostic> missed;
+  if (e.job.recipe.evals.empty()) return missed;
+  const auto start = std::chrono::steady_clock::now();
+  show(e.request, "eval");
+  const auto written = Checkpoint::open(e.job.source->registry(), e.output.partial(),
+                                        e.job.recipe.model.adapter.value);
+  EvalOptions options;
+  options.forward.dtype = compute_type(*e.job.source);
+  options.forward.kernels = e.request.kernels;
+  for (const Eval& eval : e.job.recipe.evals) {
+    e.report.eval.push_back(run_eval(eval, *written, *e.job.source, options));
+    const Report::Eval& result = e.report.eval.back();
+    if (result.passed.value_or(true)) continue;
+    Diagnostic d;
+    d.code = "A101";
+    d.file = eval.max_ratio->origin.file;
+    d.line = eval.max_ratio->origin.line;
+    d.column = eval.max_ratio->origin.column;
+    d.message = "eval '" + eval.id + "': perplexity " + std::to_string(result.perplexity) + " is " +
+                std::to_string(result.ratio) + " of the source's " +
+                std::to_string(result.reference_perplexity) + ", expected at most " +
+                std::to_string(result.max_ratio);
+    d.remedy = "try the recipe that its comments name next; the output is complete and stays";
+    missed.push_back(std::move(d));
+  }
+  e.report.seconds.eval = seconds_since(start);
+  return missed;
+}
+
+uint64_t file_bytes(const fs::path& directory) {
+  uint64_t bytes = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    if (entry.path().extension() == ".safetensors") bytes += entry.file_size();
+  }
+  return bytes;
+}
+
+void write_ledger(const Ending& e) {
+  std::string ledger;
+  for (const plan::Unit& unit : e.job.plan.units) {
+    for (const UnitRecord& record : e.journal.finished()) {
+      if (record.unit != unit.name) continue;
+      for (const LedgerEntry& entry : record.ledger)
+        ledger += to_json_line(entry);
+    }
+  }
+  e.output.write("mopt/ledger.jsonl", ledger);
+}
+
+void complete_report(const Ending& e) {
+  const plan::Plan& plan = e.job.plan;
+  for (const plan::Unit& unit : plan.units) {
+    for (const UnitRecord& record : e.journal.finished()) {
+      if (record.unit != unit.name) continue;
+      e.report.layers.insert(e.report.layers.end(), record.layers.begin(), record.layers.end());
+      e.report.warnings.insert(e.report.warnings.end(), record.warnings.begin(),
+                               record.warnings.end());
+    }
+  }
+  for (const plan::Item& item : plan.items) {
+    if (item.outcome == plan::Outcome::kCopied) {
+      e.report.kept.push_back({item.name, item.reason.empty() ? "no rule names it" : item.reason});
+    }
+  }
+  e.report.output.path = e.output.final().string();
+  e.report.output.bytes = file_bytes(e.output.partial());
+  e.report.output.tensors = plan.outputs().size();
+  const auto parameters = static_cast<double>(e.report.model.parameters);
+  e.report.output.bits_per_weight =
+      parameters > 0 ? 8.0 * static_cast<double>(e.report.output.bytes) / parameters : 0;
+}
+
+}  // namespace
+
+uint64_t peak_memory() {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+  }
+  return 0;
+}
+
+std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& commit_weights) {
+  plan::ExportJob job;
+  plan::fill_export_job(job, e.job.plan, config_text(*e.job.source));
+  std::map<std::string, std::string> written = e.job.exporter->finish(job.abi);
+  // The source's own wins over one that was derived.
+  if (!e.job.source->container().document("generation_config.json").empty())
+    written.erase("generation_config.json");
+  commit_weights();
+  for (Diagnostic& d : copy_side_files(*e.job.source, e.output, written))
+    e.report.warnings.push_back(std::move(d));
+  write_ledger(e);  // says what verify may find changed
+  verify_output(e, written);
+  // From here on an engine could read the directory; only its name is missing.
+  for (const auto& [name, text] : written)
+    e.output.write(name, text);
+  std::vector<Diagnostic> missed = run_evals(e);
+  complete_report(e);
+  if (e.request.plugin_warnings) {
+    for (Diagnostic& d : e.request.plugin_warnings())
+      e.report.warnings.push_back(std::move(d));
+  }
+  e.report.memory.peak_bytes = peak_memory();
+  e.output.write("mopt/recipe.toml", print_resolved(e.job.recipe));
+  return missed;
+}
+
+}  // namespace mopt::pipeline

@@ -1,0 +1,351 @@
+#include "host/pipeline/forward.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "host/compute/activation/activation.hpp"
+#include "host/compute/attention/attention.hpp"
+#include "host/compute/elementwise/elementwise.hpp"
+#include "host/compute/embedding/embedding.hpp"
+#include "host/compute/parallel.hpp"
+#include "host/compute/rms_norm/rms_norm.hpp"
+#include "host/graph/opset.hpp"
+
+namespace mopt::pipeline {
+
+using compute::View;
+using graph::Op;
+using graph::OpKind;
+using graph::ValueId;
+
+namespace {
+
+constexpr size_t kAlignment = 256;
+
+bool contains(const std::vector<ValueId>& values, ValueId v) {
+  return std::find(values.begin(), values.end(), v) != values.end();
+}
+
+compute::RopeAttrs rope_attributes(const Op& op, int64_t head_size) {
+  compute::RopeAttrs a;
+  a.theta = op.number("theta");
+  a.rotary_dim = op.integer("rotary_dim") > 0 ? op.integer("rotary_dim") : head_size;
+  a.scaling = compute::rope_scaling(op.text("scaling"));
+  a.factor = op.number("factor");
+  a.low_freq_factor = op.number("low_freq_factor");
+  a.high_freq_factor = op.number("high_freq_factor");
+  a.original_max_position = static_cast<double>(op.integer("original_max_position"));
+  a.beta_fast = op.number("beta_fast");
+  a.beta_slow = op.number("beta_slow");
+  if (op.number("attention_factor") > 0) a.attention_factor = op.number("attention_factor");
+  a.max_position = static_cast<double>(op.integer("max_position"));
+  return a;
+}
+
+bool equal(const compute::RopeAttrs& a, const compute::RopeAttrs& b) {
+  return a.theta == b.theta && a.rotary_dim == b.rotary_dim && a.scaling == b.scaling &&
+         a.factor == b.factor && a.low_freq_factor == b.low_freq_factor &&
+         a.high_freq_factor == b.high_freq_factor &&
+         a.original_max_position == b.original_max_position && a.beta_fast == b.beta_fast &&
+         a.beta_slow == b.beta_slow && a.attention_factor == b.attention_factor &&
+         a.max_position == b.max_position;
+}
+
+}  // namespace
+
+BufferPool::Buffer BufferPool::take(size_t bytes) {
+  const size_t rounded = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  std::byte* block = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = free_.find(rounded);
+    if (found != free_.end()) {
+      block = found->second.release();
+      free_.erase(found);
+    }
+  }
+  if (block == nullptr) block = static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
+  if (block == nullptr) throw std::bad_alloc();
+  return Buffer(block, [pool = weak_from_this(), rounded](std::byte* p) {
+    if (const auto alive = pool.lock()) {
+      alive->give_back(rounded, p);
+    } else {
+      std::free(p);
+    }
+  });
+}
+
+void BufferPool::give_back(size_t bytes, std::byte* block) {
+  const std::lock_guard lock(mutex_);
+  free_.emplace(bytes, Block(block));
+}
+
+// What one call holds.
+struct BlockProgram::State {
+  const Call& call;
+  int64_t batch, time;
+  LiveValues values;
+  std::vector<std::optional<compute::RopeAngles>> angles;
+  // Quantized copies of inputs: siblings (q, k, v) with one format share one.
+  struct Copy {
+    ValueId value;
+    const Quantizer* quantizer;
+    std::optional<float> scale;
+    LiveValue copy;
+  };
+  std::vector<Copy> copies;
+};
+
+BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOptions options)
+    : graph_(checkpoint.required_graph()),
+      exec_(checkpoint.registry().services().cpu()),
+      block_(block),
+      options_(std::move(options)) {
+  wanted_ = options_.wanted.value_or(graph_.blocks[block].live_out);
+  select_ops();
+  for (Step& step : steps_)
+    prepare(checkpoint, step);
+  find_last_uses();
+}
+
+// Only the ops that a wanted or observed value depends on.
+void BlockProgram::select_ops() {
+  const graph::Block& b = block();
+  std::vector<bool> needed(graph_.values.size(), false);
+  for (const ValueId v : wanted_)
+    needed[v] = true;
+  for (const ValueId v : options_.observed)
+    needed[v] = true;
+  for (size_t i = b.end_op; i-- > b.first_op;) {
+    const Op& op = graph_.ops[i];
+    if (!needed[op.out]) continue;
+    for (const ValueId v : op.in)
+      needed[v] = true;
+    Step step;
+    step.op = &op;
+    steps_.push_back(std::move(step));
+  }
+  std::reverse(steps_.begin(), steps_.end());
+}
+
+void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
+  const Op& op = *step.op;
+  step.formats.resize(op.in.size());
+  const auto load = [&](ValueId v) {
+    const std::string& name = graph_.param_of(v)->name;
+    ParamData data = checkpoint.load(name, options_.dtype);
+    if (!data.owned) return std::pair(name, std::move(data));
+    checkpoint.release(name);
+    return std::pair(name, std::move(data));
+  };
+  if (op.kind == OpKind::kLinear) {
+    auto [name, weight] = load(op.in[1]);
+    std::optional<ParamData> bias;
+    if (op.in.size() == 3) bias = load(op.in[2]).second;
+    step.linear =
+        compute::PreparedLinear::make(weight.view, bias ? &bias->view : nullptr, options_.kernels);
+    weight_bytes_ += step.linear->prepared_bytes();
+    if (options_.quantize_inputs) step.formats[0] = checkpoint.input_format(name);
+    checkpoint.release(name);
+    return;
+  }
+  for (const ValueId v : op.in) {
+    if (graph_.values[v].param < 0 || params_.contains(v)) continue;
+    params_[v] = load(v).second;
+    if (params_[v].owned) weight_bytes_ += params_[v].view.bytes();
+  }
+  if (op.kind == OpKind::kRope) {
+    const auto attrs = rope_attributes(op, graph_.values[op.in[0]].dims.back());
+    const auto known = std::find_if(rope_tables_.begin(), rope_tables_.end(),
+                                    [&](const auto& t) { return equal(t.attrs, attrs); });
+    step.rope_table = static_cast<size_t>(known - rope_tables_.begin());
+    if (known == rope_tables_.end()) {
+      rope_tables_.push_back(compute::make_rope_table(attrs));
+      rope_tables_.back().attrs = attrs;
+    }
+  }
+  if (op.kind == OpKind::kAttention) {
+    step.attention = attention_ops_++;
+    if (!options_.quantize_inputs) return;
+    for (const int p : block().params) {
+      const graph::Param& param = graph_.params[static_cast<size_t>(p)];
+      if (param.role == "attn.k") step.formats[1] = checkpoint.kv_format(param.name);
+      if (param.role == "attn.v") step.formats[2] = checkpoint.kv_format(param.name);
+    }
+  }
+}
+
+void BlockProgram::find_last_uses() {
+  std::vector<bool> kept(graph_.values.size(), false);
+  for (const ValueId v : wanted_)
+    kept[v] = true;
+  for (size_t i = steps_.size(); i-- > 0;) {
+    for (const ValueId v : steps_[i].op->in) {
+      if (kept[v] || graph_.values[v].param >= 0) continue;
+      kept[v] = true;
+      steps_[i].last_used.push_back(v);
+    }
+  }
+}
+
+bool BlockProgram::token_wise() const {
+  return std::none_of(steps_.begin(), steps_.end(), [](const Step& s) {
+    return s.op->kind == OpKind::kAttention || s.op->kind == OpKind::kRope;
+  });
+}
+
+const View& BlockProgram::param(ValueId v) const {
+  return params_.find(v)->second.view;
+}
+
+// The view of an op's result, without memory.
+View BlockProgram::shape_of(const State& s, ValueId v) const {
+  std::vector<int64_t> extents;
+  for (const int64_t d : graph_.values[v].dims) {
+    extents.push_back(d == MOPT_DIM_BATCH ? s.batch : d == MOPT_DIM_TIME ? s.time : d);
+  }
+  return compute::view_of(nullptr, options_.dtype, extents);
+}
+
+View BlockProgram::make(State& s, const Step& step) const {
+  LiveValue value{nullptr, shape_of(s, step.op->out)};
+  value.buffer = s.call.pool->take(static_cast<size_t>(value.view.bytes()));
+  value.view.data = value.buffer.get();
+  return (s.values[step.op->out] = std::move(value)).view;
+}
+
+void BlockProgram::publish(State& s, ValueId v) const {
+  if (s.call.observe && contains(options_.observed, v)) s.call.observe(v, s.values.at(v).view);
+}
+
+View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputFormat& format) const {
+  for (const State::Copy& c : s.copies) {
+    if (c.value == v && c.quantizer == format.quantizer && c.scale == format.scale)
+      return c.copy.view;
+  }
+  LiveValue copy{s.call.pool->take(static_cast<size_t>(x.bytes())), x};
+  copy.view.data = copy.buffer.get();
+  // A quantizer sees rows of one vector each: a head of K or V, a token of a linear's input.
+  const std::array<int64_t, 2> rows{x.rows(), x.columns()};
+  TensorRef in(x.data, x.dtype, rows), out(copy.view.data, x.dtype, rows);
+  format.quantizer->quantize_input(exec_, format.operand, in.get(),
+                                   format.scale ? &*format.scale : nullptr, out.get());
+  s.copies.push_back({v, format.quantizer, format.scale, copy});
+  return copy.view;
+}
+
+View BlockProgram::operand(State& s, const Step& step, size_t index) const {
+  const ValueId v = step.op->in[index];
+  if (graph_.values[v].param >= 0) return param(v);
+  if (v == graph_.inputs.find("ids")->second) return s.call.ids;
+  if (v == graph_.inputs.find("positions")->second) return s.call.positions;
+  const View view = s.values.at(v).view;
+  const auto& format = step.formats[index];
+  return format ? quantized(s, v, view, *format) : view;
+}
+
+void BlockProgram::run_rope(State& s, const Step& step, const View& y) const {
+  auto& angles = s.angles[step.rope_table];
+  if (!angles) {
+    angles = compute::rope_angles(rope_tables_[step.rope_table], s.call.positions, options_.dtype);
+  }
+  compute::rope({operand(s, step, 0), &*angles, y}, options_.kernels);
+}
+
+void BlockProgram::run_attention(State& s, const Step& step, const View& y) const {
+  const View q = operand(s, step, 0), k = operand(s, step, 1), v = operand(s, step, 2);
+  const auto scale = static_cast<float>(step.op->number("scale"));
+  const int64_t window = step.op->integer("window");
+  if (s.call.caches == nullptr) {
+    compute::attention({q, k, v, scale, window, y}, options_.kernels);
+    return;
+  }
+  auto& rows = (*s.call.caches)[step.attention];
+  const auto part = [](const View& all, int64_t b) {
+    View one = all;
+    one.shape[0] = 1;
+    one.data = static_cast<std::byte*>(all.data) + b * (all.bytes() / all.shape[0]);
+    return one;
+  };
+  compute::for_each(s.batch, 1, [&](int64_t b, int64_t) {
+    KvCache& cache = rows[static_cast<size_t>(b)];
+    const View new_k = part(k, b), new_v = part(v, b);
+    const auto position = static_cast<size_t>(new_k.bytes() / s.time);
+    const auto bytes = static_cast<size_t>(new_k.bytes());
+    const size_t end = static_cast<size_t>(cache.length) * position + bytes;
+    if (cache.k.size() < end) {
+      const size_t room = std::max(end, static_cast<size_t>(cache.capacity) * position);
+      cache.k.resize(room);
+      cache.v.resize(room);
+    }
+    std::memcpy(cache.k.data() + end - bytes, new_k.data, bytes);
+    std::memcpy(cache.v.data() + end - bytes, new_v.data, bytes);
+    cache.length += s.time;
+    View all_k = new_k, all_v = new_v;
+    all_k.shape[1] = all_v.shape[1] = cache.length;
+    all_k.data = cache.k.data();
+    all_v.data = cache.v.data();
+    compute::attention({part(q, b), all_k, all_v, scale, window, part(y, b)}, options_.kernels);
+  });
+}
+
+void BlockProgram::run_step(State& s, const Step& step) const {
+  const Op& op = *step.op;
+  if (op.kind == OpKind::kReshape) {
+    LiveValue alias = s.values.at(op.in[0]);
+    void* data = alias.view.data;
+    alias.view = shape_of(s, op.out);
+    alias.view.data = data;
+    s.values[op.out] = std::move(alias);
+    return;
+  }
+  const View y = make(s, step);
+  switch (op.kind) {
+    case OpKind::kEmbedding:
+      return compute::embedding(operand(s, step, 0), operand(s, step, 1), y, options_.kernels);
+    case OpKind::kLinear:
+      return step.linear->run(operand(s, step, 0), y);
+    case OpKind::kRmsNorm:
+      return compute::rms_norm(
+          {operand(s, step, 0), operand(s, step, 1), static_cast<float>(op.number("eps")), y},
+          options_.kernels);
+    case OpKind::kRope:
+      return run_rope(s, step, y);
+    case OpKind::kAttention:
+      return run_attention(s, step, y);
+    case OpKind::kActivation:
+      return compute::activation(
+          {compute::activation_kind(op.text("kind")), operand(s, step, 0), y}, options_.kernels);
+    case OpKind::kAdd:
+      return compute::add(operand(s, step, 0), operand(s, step, 1), y, options_.kernels);
+    case OpKind::kMul:
+      return compute::mul(operand(s, step, 0), operand(s, step, 1), y, options_.kernels);
+    case OpKind::kReshape:
+      return;
+  }
+}
+
+LiveValues BlockProgram::run(const Call& call) const {
+  State s{call,
+          call.ids.shape[0],
+          call.ids.shape[1],
+          call.inputs,
+          std::vector<std::optional<compute::RopeAngles>>(rope_tables_.size()),
+          {}};
+  for (const auto& [v, value] : call.inputs)
+    publish(s, v);
+  for (const Step& step : steps_) {
+    run_step(s, step);
+    publish(s, step.op->out);
+    for (const ValueId v : step.last_used) {
+      s.values.erase(v);
+      std::erase_if(s.copies, [&](const State::Copy& c) { return c.value == v; });
+    }
+  }
+  LiveValues out;
+  for (const ValueId v : wanted_)
+    out[v] = std::move(s.values.at(v));
+  return out;
+}
+
+}  // namespace mopt::pipeline

@@ -1,0 +1,120 @@
+// Running the blocks of a graph. A BlockProgram holds one block's weights in the kernels' own
+// layout and runs rows of tokens through it, from any number of threads at once.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "host/compute/dispatch.hpp"
+#include "host/compute/linear/linear.hpp"
+#include "host/compute/rope/rope.hpp"
+#include "host/pipeline/checkpoint.hpp"
+
+namespace mopt::pipeline {
+
+// Buffers that come back when their last user lets go, so that a run allocates only once.
+class BufferPool : public std::enable_shared_from_this<BufferPool> {
+ public:
+  // Shared: a reshape is a second value over the same bytes.
+  using Buffer = std::shared_ptr<std::byte>;
+  Buffer take(size_t bytes);
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  using Block = std::unique_ptr<std::byte, Free>;
+  void give_back(size_t bytes, std::byte* block);
+  std::mutex mutex_;
+  std::multimap<size_t, Block> free_;
+};
+
+// A value while a block runs.
+struct LiveValue {
+  BufferPool::Buffer buffer;  // keeps view's bytes alive; empty when they belong to the caller
+  compute::View view;
+};
+using LiveValues = std::map<graph::ValueId, LiveValue>;
+
+// Keys and values of one row and one attention op, growing as tokens come.
+struct KvCache {
+  int64_t length = 0, capacity = 0;
+  std::vector<std::byte> k, v;
+};
+
+struct ForwardOptions {
+  DLDataType dtype = kBf16;  // of all activations: bf16 or f32
+  compute::Options kernels;
+  bool quantize_inputs = true;  // as the checkpoint says; off for calibration
+  // Values to look at as soon as they exist, e.g. the inputs of linears.
+  std::vector<graph::ValueId> observed;
+  // What a run returns; ops that lead neither here nor to an observed value are left out. Absent:
+  // the block's live-outs.
+  std::optional<std::vector<graph::ValueId>> wanted;
+};
+
+// One call: rows of equal length.
+struct Call {
+  compute::View ids, positions;                         // i64 [B, T]
+  LiveValues inputs;                                    // the block's live-ins
+  std::vector<std::vector<KvCache>>* caches = nullptr;  // [attention op of the block][row]; or none
+  // Called for each observed value, from the calling thread.
+  std::function<void(graph::ValueId, const compute::View&)> observe;
+  std::shared_ptr<BufferPool> pool;
+};
+
+class BlockProgram {
+ public:
+  BlockProgram(const Checkpoint&, size_t block, ForwardOptions);
+  // The values wanted. [any number of threads]
+  LiveValues run(const Call&) const;
+  int64_t weight_bytes() const { return weight_bytes_; }
+  size_t attention_ops() const { return attention_ops_; }
+  // No op mixes tokens: the block may be run on parts of a row.
+  bool token_wise() const;
+  const graph::Block& block() const { return graph_.blocks[block_]; }
+
+ private:
+  // One op with what it needs prepared.
+  struct Step {
+    const graph::Op* op = nullptr;
+    std::optional<compute::PreparedLinear> linear;
+    size_t rope_table = 0;                            // index into rope_tables_
+    size_t attention = 0;                             // which attention op of the block this is
+    std::vector<std::optional<InputFormat>> formats;  // per operand
+    std::vector<graph::ValueId> last_used;            // values that nobody needs afterwards
+  };
+  struct State;
+
+  void select_ops();
+  void prepare(const Checkpoint&, Step&);
+  void find_last_uses();
+  const compute::View& param(graph::ValueId) const;
+  compute::View operand(State&, const Step&, size_t index) const;
+  compute::View quantized(State&, graph::ValueId, const compute::View&, const InputFormat&) const;
+  void run_step(State&, const Step&) const;
+  void run_rope(State&, const Step&, const compute::View& y) const;
+  void run_attention(State&, const Step&, const compute::View& y) const;
+  compute::View shape_of(const State&, graph::ValueId) const;
+  compute::View make(State&, const Step&) const;
+  void publish(State&, graph::ValueId) const;
+
+  const graph::Model& graph_;
+  const mopt_exec* exec_;
+  size_t block_;
+  ForwardOptions options_;
+  std::vector<graph::ValueId> wanted_;
+  std::vector<Step> steps_;
+  std::vector<compute::RopeTable> rope_tables_;
+  std::unordered_map<graph::ValueId, ParamData>
+      params_;  // those that are not inside a PreparedLinear
+  int64_t weight_bytes_ = 0;
+  size_t attention_ops_ = 0;
+};
+
+}  // namespace mopt::pipeline

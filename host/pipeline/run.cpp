@@ -1,0 +1,439 @@
+#include "host/pipeline/run.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+#include "host/pipeline/calibrate.hpp"
+#include "host/pipeline/finish.hpp"
+#include "host/pipeline/generate.hpp"
+#include "host/report/hash.hpp"
+#include "host/report/html.hpp"
+
+namespace mopt::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// A boundary is saved when the time since the last save exceeds this many times what a save costs.
+constexpr double kSaveFactor = 30;
+// Bytes of a file that its fingerprint reads at each of a few places.
+constexpr size_t kProbeBytes = size_t{1} << 16;
+constexpr uint64_t kProbes = 64;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+[[noreturn]] void fail(std::string code, std::string file, std::string message,
+                       std::string remedy) {
+  Diagnostic d;
+  d.code = std::move(code);
+  d.file = std::move(file);
+  d.message = std::move(message);
+  d.remedy = std::move(remedy);
+  throw Failure(d);
+}
+
+// Size, head, tail and evenly spread probes: a changed model is noticed without reading all of it.
+std::string file_fingerprint(const fs::path& path) {
+  Xxh128 hash;
+  const uint64_t size = fs::file_size(path);
+  hash.update(std::to_string(size));
+  std::ifstream in(path, std::ios::binary);
+  std::vector<char> buffer(kProbeBytes);
+  for (uint64_t i = 0; i <= kProbes; ++i) {
+    const uint64_t span = size > kProbeBytes ? size - kProbeBytes : 0;
+    in.clear();
+    in.seekg(static_cast<std::streamoff>(span * i / kProbes));
+    in.read(buffer.data(), kProbeBytes);
+    hash.update(std::as_bytes(std::span(buffer.data(), static_cast<size_t>(in.gcount()))));
+    if (span == 0) break;
+  }
+  return hash.hex();
+}
+
+std::string rows_text(const TokenRows& rows) {
+  std::string text;
+  for (const auto& row : rows) {
+    for (const int32_t id : row)
+      text += std::to_string(id) + " ";
+    text += "\n";
+  }
+  return text;
+}
+
+TokenRows rows_of(std::string_view text) {
+  TokenRows rows;
+  std::vector<int32_t> row;
+  int32_t id = 0;
+  for (const char c : text) {
+    if (c >= '0' && c <= '9') id = id * 10 + (c - '0');
+    if (c == ' ') row.push_back(id), id = 0;
+    if (c == '\n') rows.push_back(std::move(row)), row.clear();
+  }
+  return rows;
+}
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+uint64_t gib(uint64_t bytes) {
+  return (bytes + (uint64_t{1} << 20) - 1) >> 20;
+}
+
+// What only a run in work needs; the journal goes first, after it the output counts as complete.
+void remove_working_files(const OutputDirectory& output) {
+  for (const char* name : {"journal.jsonl", "calibration.ids", "activations", "activations.new"}) {
+    fs::remove(output.own() / name);
+  }
+}
+
+class Run {
+ public:
+  Run(Prepared& job, const RunRequest& request, OutputDirectory& output)
+      : job_(job), request_(request), output_(output) {}
+
+  Report execute();
+  std::vector<Diagnostic> missed;
+
+ private:
+  bool interrupted() const {
+    return request_.interrupts != nullptr && request_.interrupts->load() != 0;
+  }
+  void say(const std::string& text) const {
+    if (request_.say) request_.say(text);
+  }
+  void check_resources() const;
+  void prepare_rows();
+  TokenRows own_text();
+  void fill_head();
+  Fingerprint fingerprint() const;
+  void open_journal();
+  void loop();
+  void forward_to(const plan::Unit&);
+  void save_boundary(bool now);
+  void restore_boundary();
+  [[noreturn]] void stop();
+  void show(const plan::Unit&, size_t done, double seconds);
+  bool all_written() const;
+
+  Prepared& job_;
+  const RunRequest& request_;
+  OutputDirectory& output_;
+  Report report_;
+  Clock::time_point start_ = Clock::now();
+  TokenRows rows_;
+  std::optional<Journal> journal_;
+  std::optional<ContainerWriter> writer_;
+  std::optional<CalibrationPass> pass_;
+  Clock::time_point last_save_ = Clock::now();
+  double save_cost_ = 0;
+  int64_t blocks_forwarded_ = 0;
+  uint64_t bytes_done_ = 0;
+};
+
+void Run::check_resources() const {
+  const plan::Cost& cost = job_.plan.cost;
+  if (request_.memory_limit && *request_.memory_limit < cost.peak_memory) {
+    fail("R101", "",
+         "the run needs " + std::to_string(gib(cost.peak_memory)) + " MiB, --memory-limit allows " +
+             std::to_string(gib(*request_.memory_limit)) + " MiB",
+         "give at least " + std::to_string(gib(cost.peak_memory)) +
+             "MiB, or fewer calibration samples");
+  }
+  const uint64_t needed = cost.output_bytes + cost.scratch_bytes;
+  // What an interrupted run wrote is on the disk already.
+  if (request_.unfinished != Unfinished::kResume && output_.space() < needed) {
+    fail("R102", output_.final().string(),
+         "the run writes " + std::to_string(gib(needed)) + " MiB, the disk has " +
+             std::to_string(gib(output_.space())) + " MiB free",
+         "make room, or choose another --output");
+  }
+}
+
+void Run::fill_head() {
+  const Checkpoint& source = *job_.source;
+  report_.mopt.version = request_.version;
+  report_.mopt.commit = request_.commit;
+  report_.recipe = job_.recipe.name.value.empty() ? job_.recipe.file : job_.recipe.name.value;
+  report_.command = request_.command;
+  report_.model.path = source.container().path().string();
+  report_.model.adapter = source.graph() == nullptr ? "none" : source.graph()->architecture;
+  if (const graph::ModelConfig* config = source.config()) {
+    const mopt_value names = config->get("architectures");
+    if (names.type == MOPT_LIST && names.count > 0 && names.as.list[0].type == MOPT_STR) {
+      report_.model.architecture = view(names.as.list[0].as.s);
+    }
+  }
+  report_.model.parameters = static_cast<uint64_t>(source.parameter_count());
+  report_.model.bytes = source.bytes();
+  report_.machine.cpu = cpu_name();
+  report_.machine.cores = request_.threads;
+  report_.machine.device = request_.device;
+  report_.memory.limit_bytes = request_.memory_limit;
+  report_.warnings = job_.recipe.warnings;
+  report_.warnings.insert(report_.warnings.end(), job_.plan.warnings.begin(),
+                          job_.plan.warnings.end());
+}
+
+TokenRows Run::own_text() {
+  const Calibration& c = *job_.recipe.calibration;
+  const auto start = Clock::now();
+  ForwardOptions options;
+  options.dtype = compute_type(*job_.source);
+  options.kernels = request_.kernels;
+  options.quantize_inputs = false;
+  TokenRows rows = write_self_text(
+      *job_.source, options,
+      {c.samples.value, c.seq_len.value, static_cast<uint64_t>(c.seed.value)},
+      [&](int64_t done, int64_t of) {
+        if (request_.progress != nullptr) {
+          ProgressState state{
+              done, of, "writing calibration text", ProgressState::Unit::kTokens, 0, std::nullopt};
+          const double elapsed = seconds_since(start);
+          state.rate = static_cast<double>(done * std::min<int64_t>(32, c.samples.value)) / elapsed;
+          state.seconds_left = elapsed / static_cast<double>(done) * static_cast<double>(of - done);
+          request_.progress->update(state);
+        }
+        return !interrupted();
+      });
+  if (interrupted()) stop();
+  return rows;
+}
+
+void Run::prepare_rows() {
+  if (!job_.plan.needs_data()) return;
+  const Calibration& c = *job_.recipe.calibration;
+  const fs::path saved = output_.own() / "calibration.ids";
+  const bool self = c.data.size() == 1 && c.data[0].value == "self";
+  std::string source = "self";
+  if (!self) {
+    text::Rows rows = calibration_rows(c, *job_.source);
+    source = rows.source;
+    rows_ = std::move(rows.rows);
+  } else if (fs::exists(saved)) {
+    std::ifstream in(saved, std::ios::binary);
+    rows_ = rows_of(std::string{std::istreambuf_iterator<char>(in), {}});
+  } else {
+    say("the model writes " + std::to_string(c.samples.value) + " rows of " +
+        std::to_string(c.seq_len.value) + " tokens to be calibrated on (data = \"self\")");
+    rows_ = own_text();
+    output_.write("mopt/calibration.ids", rows_text(rows_));
+  }
+  report_.calibration.emplace();
+  report_.calibration->source = source;
+  report_.calibration->rows = static_cast<int64_t>(rows_.size());
+  for (const auto& row : rows_)
+    report_.calibration->tokens += static_cast<int64_t>(row.size());
+  report_.calibration->sha256 = sha256_hex(rows_text(rows_));
+  if (report_.calibration->rows < c.samples.value) {
+    Diagnostic d;
+    d.code = "W103";
+    d.message = "the data has " + std::to_string(report_.calibration->rows) +
+                " rows, the recipe asks for " + std::to_string(c.samples.value) + "; all are used";
+    d.severity = Severity::kWarning;
+    report_.warnings.push_back(std::move(d));
+  }
+}
+
+Fingerprint Run::fingerprint() const {
+  Fingerprint f;
+  f["the program"] = request_.version + " " + request_.commit;
+  f["the recipe"] = xxh128_hex(print_resolved(job_.recipe, Origins::kOmit));
+  for (const std::string& file : job_.source->container().files()) {
+    f["model file " + fs::path(file).filename().string()] = file_fingerprint(file);
+  }
+  f["the model's config.json"] = xxh128_hex(config_text(*job_.source));
+  for (const LoadedPlugin& plugin : job_.source->registry().plugins()) {
+    f["plugin " + plugin.file.filename().string()] = file_fingerprint(plugin.file);
+  }
+  if (report_.calibration) f["the calibration data"] = report_.calibration->sha256;
+  return f;
+}
+
+void Run::open_journal() {
+  const fs::path file = output_.own() / "journal.jsonl";
+  const bool resuming =
+      request_.unfinished == Unfinished::kResume && fs::exists(file) && Journal::usable(file);
+  const ContainerWriter::Plan plan{output_.partial(), job_.plan.outputs(),
+                                   static_cast<uint64_t>(job_.recipe.output.shard_gb.value * 1e9)};
+  const Registry& registry = job_.source->registry();
+  if (resuming) {
+    journal_ = Journal::resume(file, fingerprint());
+    say("resuming: " + std::to_string(journal_->finished().size()) + " of " +
+        std::to_string(job_.plan.units.size()) + " blocks are finished");
+    writer_.emplace(registry, "safetensors", plan, WriteMode::kResume);
+    return;
+  }
+  // Without a journal nothing vouches for what stands there.
+  for (const fs::directory_entry& entry : fs::directory_iterator(output_.partial())) {
+    if (entry.path() != output_.own()) fs::remove_all(entry.path());
+  }
+  // The files exist before the journal promises that they do.
+  writer_.emplace(registry, "safetensors", plan, WriteMode::kFresh);
+  journal_.emplace(file, fingerprint());
+}
+
+bool Run::all_written() const {
+  return std::all_of(job_.plan.units.begin(), job_.plan.units.end(),
+                     [&](const plan::Unit& u) { return journal_->has(u.name); });
+}
+
+void Run::restore_boundary() {
+  if (!job_.plan.needs_data()) return;
+  pass_.emplace(job_, rows_, request_.kernels);
+  const fs::path saved = output_.own() / "activations";
+  if (journal_->finished().empty() || !fs::exists(saved)) return;
+  try {
+    pass_->stream().load(saved);
+  } catch (const Error&) {
+    pass_.emplace(job_, rows_, request_.kernels);  // a save that was cut off: replay from the start
+  }
+}
+
+void Run::save_boundary(bool now) {
+  if (!pass_ || static_cast<int>(pass_->stream().next_block()) > job_.plan.last_forward_block)
+    return;
+  if (save_cost_ == 0) save_cost_ = static_cast<double>(pass_->stream().bytes()) / 5e8;
+  if (!now && seconds_since(last_save_) < kSaveFactor * save_cost_) return;
+  const auto start = Clock::now();
+  const fs::path file = output_.own() / "activations", scratch = output_.own() / "activations.new";
+  pass_->stream().save(scratch);
+  fs::rename(scratch, file);
+  save_cost_ = std::max(0.001, seconds_since(start));
+  last_save_ = Clock::now();
+}
+
+void Run::stop() {
+  if (journal_) save_boundary(true);
+  fail("I101", output_.partial().string(), "interrupted; what is finished is kept",
+       "continue with: " + request_.resume_command);
+}
+
+// Brings the activations to where the unit's block has been run; its ranges are then known.
+void Run::forward_to(const plan::Unit& unit) {
+  while (static_cast<int>(pass_->stream().next_block()) < unit.block) {
+    pass_->run_block(CalibrationPass::Observe::kNo);
+  }
+  pass_->run_block(CalibrationPass::Observe::kYes);
+}
+
+void Run::show(const plan::Unit& unit, size_t done, double seconds) {
+  if (request_.progress == nullptr) return;
+  ProgressState state;
+  state.block = static_cast<int64_t>(done);
+  state.blocks = static_cast<int64_t>(job_.plan.units.size());
+  state.role = unit.name;
+  if (pass_ && blocks_forwarded_ > 0) {
+    // Tokens through the whole model: each has passed the blocks so far.
+    state.unit = ProgressState::Unit::kTokens;
+    state.rate = static_cast<double>(pass_->stream().tokens()) *
+                 static_cast<double>(blocks_forwarded_) /
+                 static_cast<double>(job_.plan.last_forward_block + 1) / seconds;
+  } else {
+    state.rate = static_cast<double>(bytes_done_) / seconds;
+  }
+  uint64_t all = 0;
+  for (const plan::Item& item : job_.plan.items)
+    all += item.bytes();
+  if (bytes_done_ > 0) {
+    state.seconds_left = seconds / static_cast<double>(bytes_done_) *
+                         static_cast<double>(all - std::min(all, bytes_done_));
+  }
+  request_.progress->block_done(state);
+}
+
+void Run::loop() {
+  restore_boundary();
+  Encoder encoder({job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_});
+  const auto start = Clock::now();
+  const auto& units = job_.plan.units;
+  for (size_t i = 0; i < units.size(); ++i) {
+    if (journal_->has(units[i].name)) continue;
+    if (i + 1 < units.size()) {
+      for (const size_t item : units[i + 1].items)
+        job_.source->prefetch(job_.plan.items[item].source);
+    }
+    Calibrated calibrated;
+    const bool forward =
+        pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;
+    if (forward) {
+      forward_to(units[i]);
+      ++blocks_forwarded_;
+      const auto solving = Clock::now();
+      calibrated = pass_->solve(job_.calibrators);
+      report_.seconds.solve += seconds_since(solving);
+    }
+    UnitRecord record = encoder.encode(units[i], calibrated);
+    writer_->sync();
+    journal_->append(std::move(record));
+    for (const size_t item : units[i].items)
+      bytes_done_ += job_.plan.items[item].bytes();
+    show(units[i], i + 1, seconds_since(start));
+    if (interrupted() && i + 1 < units.size()) stop();
+    save_boundary(false);
+  }
+  report_.seconds.forward = pass_ ? pass_->seconds_forward() : 0;
+  report_.seconds.read = encoder.timing().read;
+  report_.seconds.encode = encoder.timing().encode;
+  report_.seconds.write = encoder.timing().write;
+  pass_.reset();
+}
+
+Report Run::execute() {
+  check_resources();
+  fill_head();
+  prepare_rows();
+  open_journal();
+  if (!all_written()) loop();
+  missed = finish({job_, request_, output_, *journal_, report_}, [&] {
+    const auto start = Clock::now();
+    writer_->commit();
+    writer_.reset();
+    report_.seconds.write += seconds_since(start);
+  });
+  report_.seconds.total = seconds_since(start_);
+  output_.write("mopt/report.html", to_html(report_));
+  output_.write("mopt/report.json", to_json(report_));
+  remove_working_files(output_);
+  output_.publish();
+  return std::move(report_);
+}
+
+}  // namespace
+
+RunResult run(Prepared& job, const RunRequest& request) {
+  if (!job.recipe.output.path) {
+    fail("E106", job.recipe.file, "no output is named",
+         "give --output DIR, or [export] path in the recipe");
+  }
+  const fs::path dir = job.recipe.output.path->value;
+  fs::path partial = dir;
+  partial += ".partial";
+  if (request.unfinished == Unfinished::kResume && fs::exists(dir) && !fs::exists(partial) &&
+      request.existing == Existing::kRefuse) {
+    return {{}, true};
+  }
+  OutputDirectory output(dir, job.source->container().path(), request.unfinished, request.existing);
+  // Killed between the end of its work and the rename: only the rename is missing.
+  if (request.unfinished == Unfinished::kResume && fs::exists(output.own() / "report.json") &&
+      !fs::exists(output.own() / "journal.jsonl")) {
+    remove_working_files(output);
+    output.publish();
+    return {{}, true};
+  }
+  Run run(job, request, output);
+  RunResult result{run.execute(), false};
+  if (!run.missed.empty()) throw Failure(run.missed);
+  return result;
+}
+
+}  // namespace mopt::pipeline

@@ -1,0 +1,460 @@
+#include "host/plan/plan.hpp"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "host/plan/cost.hpp"
+#include "host/plan/items.hpp"
+#include "host/recipe/match.hpp"
+
+namespace mopt::plan {
+namespace {
+
+using graph::Op;
+using graph::OpKind;
+
+// Collects what is wrong, so that a stage reports everything at once.
+class Faults {
+ public:
+  void add(Diagnostic d) { found_.push_back(std::move(d)); }
+  void add(std::string code, const Origin& place, std::string message, std::string remedy = {}) {
+    found_.push_back({.code = std::move(code),
+                      .file = place.file,
+                      .line = place.line,
+                      .column = place.column,
+                      .message = std::move(message),
+                      .remedy = std::move(remedy)});
+  }
+  void add_tensor(std::string code, std::string tensor, std::string message) {
+    found_.push_back(
+        {.code = std::move(code), .tensor = std::move(tensor), .message = std::move(message)});
+  }
+  void raise() {
+    if (found_.empty()) return;
+    throw Failure(std::move(found_));
+  }
+
+ private:
+  std::vector<Diagnostic> found_;
+};
+
+int layer_count(const Plan& plan) {
+  int count = 0;
+  for (const Item& item : plan.items)
+    count = std::max(count, item.layer + 1);
+  return count;
+}
+
+Subject subject_of(const Item& item) {
+  return {item.name, item.role, item.layer};
+}
+
+mopt_weight_view weight_view(const Item& item) {
+  return {sizeof(mopt_weight_view), item.dtype, str(item.name), item.rows(), item.cols()};
+}
+
+bool stores_scale(const mopt_scheme& scheme) {
+  return (scheme.flags & MOPT_SCHEME_DYNAMIC) == 0 ||
+         (scheme.flags & MOPT_SCHEME_GLOBAL_SCALE) != 0;
+}
+
+class Planner {
+ public:
+  Planner(const PlanInput& in, Exporter& exporter, std::vector<Calibrator>& calibrators,
+          Pruner* pruner)
+      : in_(in), exporter_(exporter), calibrators_(calibrators), pruner_(pruner) {}
+
+  Plan run() {
+    list_items(in_, plan_);
+    make_formats();
+    apply_quantize();
+    apply_sparsify();
+    apply_kv_cache();
+    faults_.raise();
+    check_groups();
+    declare_parts();
+    faults_.raise();
+    list_sites();
+    name_outputs();
+    faults_.raise();
+    ExportJob job;
+    fill_export_job(job, plan_, in_.config);
+    plan_.engines = exporter_.engines(job.abi);
+    plan_.cost = estimate(in_, plan_);
+    return std::move(plan_);
+  }
+
+ private:
+  void make_formats();
+  int format_index(const std::string& id) const;
+  void apply_quantize();
+  void quantize_item(Item&, const QuantizeRule&);
+  void add_untied_head(const QuantizeRule&);
+  void apply_sparsify();
+  void apply_kv_cache();
+  void check_groups();
+  void declare_parts();
+  void list_sites();
+  void add_site(size_t item, mopt_operand, const mopt_scheme&, graph::ValueId, int block);
+  void name_outputs();
+
+  const PlanInput& in_;
+  Exporter& exporter_;
+  std::vector<Calibrator>& calibrators_;
+  Pruner* pruner_;
+  Plan plan_;
+  Faults faults_;
+};
+
+void Planner::make_formats() {
+  for (const mopt::Format& f : in_.recipe.formats) {
+    auto format = std::make_shared<Format>();
+    format->id = f.id;
+    const auto settings = f.options.settings();
+    format->quantizer =
+        Quantizer(in_.registry, in_.registry.find(MOPT_QUANTIZER_INTERFACE, f.use.value), settings);
+    format->weight = format->quantizer.scheme(MOPT_OPERAND_WEIGHT);
+    format->input = format->quantizer.scheme(MOPT_OPERAND_INPUT);
+    format->kv = format->quantizer.scheme(MOPT_OPERAND_KV);
+    plan_.formats.push_back(std::move(format));
+  }
+}
+
+int Planner::format_index(const std::string& id) const {
+  for (size_t i = 0; i < plan_.formats.size(); ++i) {
+    if (plan_.formats[i]->id == id) return static_cast<int>(i);
+  }
+  return kNoFormat;
+}
+
+// A tied head stored apart, when a rule names it.
+void Planner::add_untied_head(const QuantizeRule& rule) {
+  if (in_.graph == nullptr) return;
+  const auto logits = in_.graph->outputs.find("logits");
+  const Op& op = in_.graph->ops[static_cast<size_t>(in_.graph->values[logits->second].producer)];
+  if (op.kind != OpKind::kLinear) return;
+  const graph::Param& tied = *in_.graph->param_of(op.in[1]);
+  if (tied.role != "embed" || op.label.empty()) return;
+  Item head;
+  head.name = op.label + ".weight";
+  head.source = tied.name;
+  head.kind = MOPT_PARAM_LINEAR;
+  head.role = "lm_head";
+  head.shape = tied.dims;
+  head.dtype = in_.source.find(tied.name)->dtype;
+  for (Item& item : plan_.items) {
+    if (item.name == head.name) item.name += " (tied)";  // its bytes are the embedding's
+  }
+  quantize_item(head, rule);
+  plan_.untied_head = true;
+  plan_.warnings.push_back({.code = "W104",
+                            .tensor = head.name,
+                            .message = "rule '" + rule.select.id +
+                                       "' quantizes the tied head; it is now stored "
+                                       "apart from the embedding",
+                            .severity = Severity::kWarning});
+  Unit& unit = plan_.units[static_cast<size_t>(op.block)];
+  unit.items.push_back(plan_.items.size());
+  plan_.items.push_back(std::move(head));
+}
+
+void Planner::quantize_item(Item& item, const QuantizeRule& rule) {
+  item.rule = rule.select.id;
+  if (rule.weight.value == "none") {
+    item.reason = "rule '" + rule.select.id + "' keeps it";
+    if (rule.input.value != "none") {
+      faults_.add("E306", rule.input.origin,
+                  "input = '" + rule.input.value + "' needs a quantized weight",
+                  "give weight a format too, or leave input out");
+    }
+    return;
+  }
+  item.outcome = Outcome::kQuantized;
+  item.weight = format_index(rule.weight.value);
+  if (rule.input.value != "none") item.input = format_index(rule.input.value);
+  item.reason = "rule '" + rule.select.id + "': weight " + rule.weight.value +
+                (item.input == kNoFormat ? "" : ", input " + rule.input.value);
+}
+
+void Planner::apply_quantize() {
+  if (!in_.recipe.quantize) return;
+  const Quantize& quantize = *in_.recipe.quantize;
+  for (const QuantizeRule& rule : quantize.rules) {
+    if (const int w = format_index(rule.weight.value);
+        w != kNoFormat && !plan_.formats[static_cast<size_t>(w)]->weight) {
+      faults_.add("E306", rule.weight.origin,
+                  "format '" + rule.weight.value + "' cannot hold weights");
+    }
+    if (const int i = format_index(rule.input.value);
+        i != kNoFormat && !plan_.formats[static_cast<size_t>(i)]->input) {
+      faults_.add("E306", rule.input.origin,
+                  "format '" + rule.input.value + "' does not serve inputs",
+                  "use another format, or input = \"none\"");
+    }
+  }
+  faults_.raise();
+  const RuleSet rules = rules_of(quantize, layer_count(plan_));
+  std::vector<Subject> subjects;
+  for (const Item& item : plan_.items) {
+    if (item.kind != MOPT_PARAM_OTHER) subjects.push_back(subject_of(item));
+  }
+  // A tied head is a subject although the checkpoint stores no tensor for it.
+  const bool has_head = std::any_of(plan_.items.begin(), plan_.items.end(), [](const Item& i) {
+    return i.role == "lm_head" && i.outcome != Outcome::kDropped;
+  });
+  const Subject head{"lm_head.weight", "lm_head", -1};
+  if (!has_head && in_.graph != nullptr) subjects.push_back(head);
+  for (Diagnostic& d : rules.check(subjects)) {
+    if (d.severity == Severity::kWarning)
+      plan_.warnings.push_back(std::move(d));
+    else
+      faults_.add(std::move(d));
+  }
+  for (Item& item : plan_.items) {
+    if (item.outcome == Outcome::kDropped) continue;
+    const auto decided = rules.decide(subject_of(item));
+    if (decided) quantize_item(item, quantize.rules[*decided]);
+  }
+  if (has_head || in_.graph == nullptr) return;
+  if (const auto decided = rules.decide(head)) {
+    if (quantize.rules[*decided].weight.value != "none") add_untied_head(quantize.rules[*decided]);
+  }
+}
+
+void Planner::apply_sparsify() {
+  if (!in_.recipe.sparsify) return;
+  const RuleSet rules = rules_of(*in_.recipe.sparsify, layer_count(plan_));
+  std::vector<Subject> subjects;
+  for (const Item& item : plan_.items) {
+    if (item.kind != MOPT_PARAM_OTHER) subjects.push_back(subject_of(item));
+  }
+  for (Diagnostic& d : rules.check(subjects)) {
+    if (d.severity == Severity::kWarning)
+      plan_.warnings.push_back(std::move(d));
+    else
+      faults_.add(std::move(d));
+  }
+  for (Item& item : plan_.items) {
+    const auto decided = rules.decide(subject_of(item));
+    if (!decided || item.outcome == Outcome::kDropped) continue;
+    item.pruned = true;
+    const std::string& id = in_.recipe.sparsify->rules[*decided].id;
+    if (item.outcome == Outcome::kQuantized) continue;
+    item.outcome = Outcome::kTransformed;
+    item.rule = id;
+    item.reason = "rule '" + id + "': pruned by " + in_.recipe.sparsify->pruner.name.value;
+  }
+}
+
+void Planner::apply_kv_cache() {
+  if (!in_.recipe.quantize || in_.recipe.quantize->kv_cache.value == "none") return;
+  const PlacedText& kv = in_.recipe.quantize->kv_cache;
+  const int index = format_index(kv.value);
+  if (index == kNoFormat || !plan_.formats[static_cast<size_t>(index)]->kv) {
+    faults_.add("E306", kv.origin, "format '" + kv.value + "' does not serve a KV cache",
+                "use fp8, or \"none\"");
+    return;
+  }
+  if (in_.graph == nullptr) {
+    faults_.add("E304", kv.origin,
+                "kv_cache needs a forward of the model, but adapter is \"none\"");
+    return;
+  }
+  plan_.kv = index;
+  for (Item& item : plan_.items) {
+    if (item.kind == MOPT_PARAM_LINEAR && (item.role == "attn.k" || item.role == "attn.v"))
+      item.kv = index;
+  }
+}
+
+// Engines merge a group's weights into one: what they cannot merge is found here, not there.
+void Planner::check_groups() {
+  std::map<std::string, const Item*> first;
+  for (const Item& item : plan_.items) {
+    if (item.fuse_group.empty() || item.kind != MOPT_PARAM_LINEAR) continue;
+    const auto [at, fresh] = first.emplace(item.fuse_group, &item);
+    const Item& other = *at->second;
+    if (fresh || (other.weight == item.weight && other.input == item.input)) continue;
+    faults_.add({.code = "E305",
+                 .tensor = item.name,
+                 .message = "it is " + (item.reason.empty() ? "copied" : item.reason) + ", but " +
+                            other.name + ", with which engines merge it, is " +
+                            (other.reason.empty() ? "copied" : other.reason),
+                 .remedy = "give all of " + item.fuse_group + " one format"});
+  }
+}
+
+void Planner::declare_parts() {
+  for (Item& item : plan_.items) {
+    if (item.outcome == Outcome::kDropped) continue;
+    const mopt_weight_view view = weight_view(item);
+    try {
+      if (item.pruned || item.outcome == Outcome::kQuantized) {
+        if (item.shape.size() != 2) {
+          throw Error(MOPT_UNSUPPORTED, "expected a matrix, found shape " + shape_text(item.shape) +
+                                            "; exclude it with a rule");
+        }
+      }
+      if (item.pruned) pruner_->plan(view);
+      if (item.outcome == Outcome::kQuantized) {
+        item.parts = plan_.formats[static_cast<size_t>(item.weight)]->quantizer.plan(view);
+      } else {
+        item.parts = {{"weight", item.dtype, item.shape}};
+      }
+    } catch (const Error& e) {
+      faults_.add_tensor("M204", item.name, e.what());
+      continue;
+    }
+    if (item.input != kNoFormat &&
+        stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input)) {
+      item.parts.push_back({MOPT_ROLE_INPUT_SCALE, kF32, {}});
+    }
+    if (item.kv != kNoFormat) {
+      item.parts.push_back(
+          {item.role == "attn.k" ? MOPT_ROLE_K_SCALE : MOPT_ROLE_V_SCALE, kF32, {}});
+    }
+  }
+}
+
+void Planner::add_site(size_t index, mopt_operand operand, const mopt_scheme& scheme,
+                       graph::ValueId value, int block) {
+  const Item& item = plan_.items[index];
+  Site site;
+  const std::string module = item.name.substr(0, item.name.rfind('.'));
+  site.name = module + (operand == MOPT_OPERAND_KV ? ":kv" : ":input");
+  site.role = item.role;
+  site.item = index;
+  site.operand = operand;
+  site.scheme = &scheme;
+  site.value = value;
+  site.block = block;
+  site.channels = in_.graph->values[value].dims.back();
+  const mopt_site abi{sizeof(mopt_site), operand, str(site.name),
+                      str(site.role),    &scheme, site.channels};
+  for (Calibrator& calibrator : calibrators_) {
+    site.stats.push_back(calibrator.plan(abi));
+    for (const std::string& stat : site.stats.back()) {
+      if (stat == MOPT_STAT_ABSMAX) continue;
+      faults_.add_tensor("M206", site.name,
+                         "the calibrator wants the statistic '" + stat +
+                             "', this host computes: " MOPT_STAT_ABSMAX);
+    }
+  }
+  plan_.last_forward_block = std::max(plan_.last_forward_block, block);
+  plan_.sites.push_back(std::move(site));
+}
+
+void Planner::list_sites() {
+  std::unordered_map<std::string, size_t> by_name;
+  bool wanted = false;
+  for (size_t i = 0; i < plan_.items.size(); ++i) {
+    const Item& item = plan_.items[i];
+    by_name[item.name] = i;
+    wanted = wanted || item.kv != kNoFormat ||
+             (item.input != kNoFormat &&
+              stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input));
+  }
+  if (!wanted) return;
+  if (in_.graph == nullptr || !in_.recipe.calibration) {
+    faults_.add("E304", in_.recipe.quantize->origin,
+                in_.graph == nullptr
+                    ? "static scales need a forward of the model, but adapter is \"none\""
+                    : "static scales need calibration data, but the recipe has no [calibration]",
+                "add [calibration] data = \"self\", or use a recipe whose inputs are dynamic or "
+                "not quantized");
+    faults_.raise();
+  }
+  for (const Op& op : in_.graph->ops) {
+    if (op.kind == OpKind::kLinear) {
+      // A head that was tied is an item under its own name.
+      const auto item =
+          by_name.find(plan_.untied_head && in_.graph->param_of(op.in[1])->role == "embed"
+                           ? op.label + ".weight"
+                           : in_.graph->param_of(op.in[1])->name);
+      if (item == by_name.end()) continue;
+      const int input = plan_.items[item->second].input;
+      if (input == kNoFormat) continue;
+      const mopt_scheme& scheme = *plan_.formats[static_cast<size_t>(input)]->input;
+      if (stores_scale(scheme))
+        add_site(item->second, MOPT_OPERAND_INPUT, scheme, op.in[0], op.block);
+    }
+    if (op.kind == OpKind::kAttention && plan_.kv != kNoFormat) {
+      for (const int p : in_.graph->blocks[static_cast<size_t>(op.block)].params) {
+        const graph::Param& param = in_.graph->params[static_cast<size_t>(p)];
+        const size_t item = by_name.at(param.name);
+        if (plan_.items[item].kv == kNoFormat) continue;
+        add_site(item, MOPT_OPERAND_KV, *plan_.formats[static_cast<size_t>(plan_.kv)]->kv,
+                 op.in[param.role == "attn.k" ? 1 : 2], op.block);
+      }
+    }
+  }
+}
+
+void Planner::name_outputs() {
+  std::map<std::string, std::string> owner;
+  for (Item& item : plan_.items) {
+    if (item.outcome == Outcome::kDropped) continue;
+    try {
+      item.outputs = exporter_.plan(abi_param(plan_, item), item.parts);
+    } catch (const Error& e) {
+      faults_.add_tensor("M204", item.name, e.what());
+      continue;
+    }
+    for (const TensorDecl& out : item.outputs) {
+      const auto [at, fresh] = owner.emplace(out.name, item.name);
+      if (!fresh) {
+        faults_.add_tensor(
+            "M204", out.name,
+            "both " + at->second + " and " + item.name + " would be stored under it");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<TensorDecl> Plan::outputs() const {
+  std::vector<TensorDecl> all;
+  for (const Unit& unit : units) {
+    for (const size_t i : unit.items)
+      all.insert(all.end(), items[i].outputs.begin(), items[i].outputs.end());
+  }
+  return all;
+}
+
+mopt_param abi_param(const Plan& plan, const Item& item) {
+  const auto scheme = [&](int index,
+                          std::optional<mopt_scheme> Format::*operand) -> const mopt_scheme* {
+    return index == kNoFormat ? nullptr : &*((*plan.formats[static_cast<size_t>(index)]).*operand);
+  };
+  return {sizeof(mopt_param),
+          item.kind,
+          str(item.name),
+          str(item.role),
+          scheme(item.weight, &Format::weight),
+          scheme(item.input, &Format::input),
+          scheme(item.kv, &Format::kv),
+          str(item.fuse_group)};
+}
+
+void fill_export_job(ExportJob& job, const Plan& plan, std::string_view config) {
+  for (const Item& item : plan.items) {
+    if (item.outcome != Outcome::kDropped) job.params.push_back(abi_param(plan, item));
+  }
+  job.abi = {sizeof(mopt_export),
+             0,
+             str(config),
+             job.params.data(),
+             job.params.size(),
+             plan.kv == kNoFormat ? nullptr : &*plan.formats[static_cast<size_t>(plan.kv)]->kv,
+             plan.untied_head ? 1 : 0,
+             0};
+}
+
+Plan make_plan(const PlanInput& in, Exporter& exporter, std::vector<Calibrator>& calibrators,
+               Pruner* pruner) {
+  return Planner(in, exporter, calibrators, pruner).run();
+}
+
+}  // namespace mopt::plan

@@ -1,0 +1,112 @@
+// What a run did, as plain data: `mopt/report.json` and the lines of `mopt/ledger.jsonl`.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/loader/components.hpp"
+#include "host/recipe/diagnostic.hpp"
+
+namespace mopt {
+
+inline constexpr double kNotMeasured = NAN;  // becomes null
+
+// The members carry the keys of report.json, in its order.
+struct Report {
+  struct Program {
+    std::string version;
+    int abi = MOPT_ABI_MAJOR;
+    std::string commit;
+  };
+  struct Model {
+    std::string path, adapter, architecture;
+    uint64_t parameters = 0, bytes = 0;
+  };
+  struct Machine {
+    std::string cpu;
+    int cores = 0;
+    std::string device, driver;
+  };
+  struct Calibration {
+    std::string source;
+    int64_t rows = 0, tokens = 0;
+    std::string sha256;
+  };
+  struct Output {
+    std::string path;
+    uint64_t bytes = 0, tensors = 0;
+    double bits_per_weight = kNotMeasured;
+  };
+  struct Seconds {
+    double total = 0, read = 0, forward = 0, solve = 0, encode = 0, write = 0, verify = 0, eval = 0;
+  };
+  struct Memory {
+    uint64_t peak_bytes = 0;
+    std::optional<uint64_t> limit_bytes, device_peak_bytes;
+  };
+  struct Layer {
+    std::string name, role, scheme;
+    std::vector<int64_t> shape;
+    uint64_t bytes_before = 0, bytes_after = 0;
+    double weight_error = kNotMeasured;  // ||Wq - W|| / ||W||
+    double output_error = kNotMeasured;  // likewise for the layer's output, where a forward ran
+  };
+  struct Kept {
+    std::string tensor, reason;
+  };
+  struct Expert {
+    int64_t layer = 0, expert = 0, tokens = 0;
+  };
+  struct Verify {
+    bool ok = false;
+    std::string format;
+    std::vector<EngineVerdict> engines;
+    std::vector<Diagnostic> problems;
+  };
+  // One [[eval]]; measures that were not taken stay not measured.
+  struct Eval {
+    std::string id, kind, data;
+    int64_t tokens = 0;
+    double nll = kNotMeasured, perplexity = kNotMeasured;
+    double reference_perplexity = kNotMeasured;
+    double ratio = kNotMeasured, max_ratio = kNotMeasured;
+    std::optional<bool> passed;  // absent: no gate
+  };
+
+  Program mopt;
+  std::string recipe, command;
+  Model model;
+  Machine machine;
+  std::optional<Calibration> calibration;  // absent: the recipe needs no data
+  Output output;
+  Seconds seconds;
+  Memory memory;
+  std::vector<Layer> layers;  // in the order of the model
+  std::vector<Kept> kept;
+  std::vector<Expert> experts;
+  std::vector<Diagnostic> warnings;
+  std::optional<Verify> verify;
+  std::vector<Eval> eval;
+};
+
+// Indented, one layer or tensor a line; ends with a newline.
+std::string to_json(const Report&);
+
+enum class Fate { kQuantized, kCopied, kTransformed, kDropped };
+std::string_view fate_name(Fate);
+
+struct LedgerEntry {
+  std::string tensor;
+  Fate fate = Fate::kCopied;
+  std::string rule;  // empty: none matched
+  std::vector<std::string> outputs;
+  std::string sha256;  // of the source's bytes; for kCopied of the output's too
+};
+
+// One line with its newline.
+std::string to_json_line(const LedgerEntry&);
+
+}  // namespace mopt

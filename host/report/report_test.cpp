@@ -1,0 +1,120 @@
+#include "host/report/report.hpp"
+
+#include <doctest/doctest.h>
+
+#include "host/report/json.hpp"
+
+using namespace mopt;
+
+namespace {
+
+std::vector<std::string> keys(const Json& object) {
+  std::vector<std::string> names;
+  for (const auto& item : object.items())
+    names.push_back(item.key());
+  return names;
+}
+
+// The object in the contract's words: {"a", "b":{"c","d"}} -> a b.c b.d; arrays by their element.
+std::string outline(const Json& json, const std::string& prefix = {}) {
+  std::string text;
+  for (const auto& [key, value] : json.items()) {
+    const Json& inner = value.is_array() && !value.empty() ? value.front() : value;
+    text += inner.is_object() ? outline(inner, prefix + key + ".") : prefix + key + " ";
+  }
+  return text;
+}
+
+Report full_report() {
+  Report r;
+  r.mopt = {"0.1.0", 0, "abc123"};
+  r.calibration = Report::Calibration{"self", 512, 262144, "00ff"};
+  r.layers = {{"model.layers.0.mlp.up_proj",
+               "mlp.up",
+               "nvfp4",
+               {1536, 576},
+               1769472,
+               497664,
+               0.0912345678,
+               kNotMeasured}};
+  r.kept = {{"lm_head.weight", "no rule matches"}};
+  r.experts = {{3, 7, 0}};
+  r.warnings = {{"W101", "", 0, 0, "", "vllm refuses", "", Severity::kWarning}};
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("report.json has the keys of the contract, in its order") {
+  const Json json = Json::parse(to_json(full_report()));
+  CHECK(outline(json) ==
+        "schema mopt.version mopt.abi mopt.commit recipe command model.path model.adapter "
+        "model.architecture model.parameters model.bytes machine.cpu machine.cores machine.device "
+        "machine.driver calibration.source calibration.rows calibration.tokens calibration.sha256 "
+        "output.path output.bytes output.tensors output.bits_per_weight seconds.total seconds.read "
+        "seconds.forward seconds.solve seconds.encode seconds.write seconds.verify seconds.eval "
+        "memory.peak_bytes memory.limit_bytes memory.device_peak_bytes layers.name layers.role "
+        "layers.scheme layers.shape layers.bytes_before layers.bytes_after layers.weight_error "
+        "layers.output_error kept.tensor kept.reason experts.layer experts.expert experts.tokens "
+        "warnings.code warnings.message verify eval ");
+}
+
+TEST_CASE("report.json: what was not measured or is not there is null") {
+  const Json json = Json::parse(to_json(full_report()));
+  CHECK(json["layers"][0]["output_error"].is_null());
+  CHECK(json["output"]["bits_per_weight"].is_null());
+  CHECK(json["memory"]["limit_bytes"].is_null());
+  CHECK(json["verify"].is_null());
+  CHECK(Json::parse(to_json(Report{}))["calibration"].is_null());
+}
+
+TEST_CASE("report.json: measurements have six significant digits, counts all of theirs") {
+  Report r = full_report();
+  r.model.parameters = 18446744073709551615u;
+  const std::string text = to_json(r);
+  CHECK(text.find("\"weight_error\":0.0912346,") != std::string::npos);
+  CHECK(text.find("18446744073709551615") != std::string::npos);
+}
+
+TEST_CASE("report.json: a name that is not UTF-8 does not spoil the document") {
+  Report r = full_report();
+  r.layers[0].name = "bad\xff\"name\n";
+  const Json json = Json::parse(to_json(r));
+  CHECK(json["layers"][0]["name"] == "bad\uFFFD\"name\n");
+}
+
+TEST_CASE("a ledger entry is one line with the keys of the contract") {
+  const std::string line =
+      to_json_line({"a\nb", Fate::kTransformed, "linears", {"x", "y"}, "00ff"});
+  CHECK(line ==
+        "{\"tensor\":\"a\\nb\",\"fate\":\"transformed\",\"rule\":\"linears\","
+        "\"outputs\":[\"x\",\"y\"],\"sha256\":\"00ff\"}\n");
+}
+
+TEST_CASE("fates have the names of the contract") {
+  CHECK(fate_name(Fate::kQuantized) == "quantized");
+  CHECK(fate_name(Fate::kCopied) == "copied");
+  CHECK(fate_name(Fate::kTransformed) == "transformed");
+  CHECK(fate_name(Fate::kDropped) == "dropped");
+}
+
+TEST_CASE("a problem leaves out what it does not know") {
+  Diagnostic d;
+  d.code = "E101";
+  d.message = "unknown key";
+  CHECK(keys(json_problem(d)) == std::vector<std::string>{"code", "message"});
+  d.file = "q.toml";
+  d.line = 3;
+  d.column = 1;
+  d.tensor = "t";
+  d.remedy = "mend it";
+  CHECK(keys(json_problem(d)) ==
+        std::vector<std::string>{"code", "file", "line", "column", "tensor", "message", "remedy"});
+}
+
+TEST_CASE("a page has a member or an element a line and parses to what it was made of") {
+  const Json json = {{"a", 1}, {"b", {{{"c", 1}}, {{"c", 2}}}}, {"e", Json::array()}};
+  const std::string page = json_page(json);
+  CHECK(page == "{\n\"a\": 1,\n\"b\": [\n  {\"c\":1},\n  {\"c\":2}\n],\n\"e\": []\n}\n");
+  CHECK(Json::parse(page) == json);
+}

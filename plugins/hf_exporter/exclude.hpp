@@ -1,0 +1,13 @@
+// The exclude list of a checkpoint: names of unquantized modules, collapsed to wildcards.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace mopt::hf {
+
+// Upstream's collapsing, quant-formats 9.4. `unquantized` in model order; the result is sorted.
+std::vector<std::string> collapse(const std::vector<std::string>& unquantized,
+                                  std::vector<std::string> quantized);
+
+}  // namespace mopt::hf

@@ -1,0 +1,45 @@
+// hf_quant_config.json and config.json's quantization_config, from the tensors as written
+// (quant-formats 9).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mopt/exporter.h"
+#include "scheme.hpp"
+
+namespace mopt::hf {
+
+struct Layer {
+  std::string module;
+  Algorithm algorithm;
+  bool weight_only = false;
+};
+
+// What a checkpoint's texts say, before they are texts.
+struct Description {
+  std::vector<Layer> layers;         // quantized modules, in model order
+  std::vector<std::string> exclude;  // collapsed names of the others
+  std::optional<std::string> kv;     // algorithm of the KV cache
+  bool empty() const { return layers.empty() && !kv; }
+  // More than one layer entry: MIXED_PRECISION.
+  bool mixed() const;
+};
+
+// The source's config.json; null when there is none. Throws MOPT_DATA_LOSS when it is not JSON.
+Json parse_config(std::string_view text);
+
+Description describe(const mopt_export& job, const Json& config);
+
+Json hf_quant_config(const Description& description);
+Json quantization_config(const Description& description);
+
+// config.json with quantization_config at its end.
+std::string config_text(const mopt_export& job, Json config, const Description& description);
+
+// generation_config.json as transformers derives it from config.json; empty when there is nothing
+// to say.
+std::string generation_config_text(const Json& config);
+
+}  // namespace mopt::hf
