@@ -73,6 +73,38 @@ TEST_CASE("only an fp8 weight within one tile takes its siblings' range") {
   CHECK(scales(tensor.quantize(small)) == std::vector<float>{small.absmax / 448.0f});
 }
 
+TEST_CASE("every fp8 tile of a wide weight has its own range, cut tiles too") {
+  FakeHost host;
+  const int64_t rows = 130, cols = 17 * 128 + 5;
+  const Blob weight = random_blob(kBf16, {rows, cols}, 9);
+  const auto got = Quantizer(host, component(), granularity("block")).quantize(weight_case(weight));
+  const auto scales = got.at("scale").as<float>();
+  const auto x = weight.as<uint16_t>();
+  const auto codes = got.at("payload").as<uint8_t>();
+  std::vector<float> want(2 * 18, 0.0f);
+  const auto tile_of = [](int64_t r, int64_t c) {
+    return static_cast<size_t>(r / 128 * 18 + c / 128);
+  };
+  const auto value = [&](int64_t r, int64_t c) {
+    return bf16::decode(x[static_cast<size_t>(r * cols + c)]);
+  };
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      float& most = want[tile_of(r, c)];
+      most = std::max(most, std::fabs(value(r, c)) / 448.0f);
+    }
+  }
+  CHECK(scales == want);
+  int wrong = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      const uint8_t code = e4m3::encode(value(r, c) / want[tile_of(r, c)]);
+      wrong += codes[static_cast<size_t>(r * cols + c)] != code;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("fp8 scales stay finite and above zero for the smallest weights") {
   FakeHost host;
   for (const DLDataType dtype : kSourceTypes) {
