@@ -182,7 +182,7 @@ class Fp8 {
     });
   }
 
-  // A task is one band of 128 rows. It walks over stripes of 16 tiles, so that a row gives 4 KiB of
+  // A task is one band of 128 rows. It walks over stripes of 64 tiles, so that a row gives 4 KiB of
   // bf16 in sequence and the second reading, for the codes, comes from the cache.
   static void encode_tiles(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
     const int64_t across = tiles(w.cols);
@@ -196,7 +196,7 @@ class Fp8 {
     });
   }
 
-  static constexpr int64_t kStripe = 16;  // tiles
+  static constexpr int64_t kStripe = 64;  // tiles
   struct Stripe {
     int64_t first_row, last_row, first_tile, last_tile;
   };

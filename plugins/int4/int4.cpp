@@ -1,5 +1,7 @@
 #include "int4.hpp"
 
+#include <algorithm>
+
 #include "mopt/numeric/int4.hpp"
 #include "mopt/numeric/range.hpp"
 
@@ -35,11 +37,17 @@ void encode_block(const T* x, int64_t n, float scale, uint8_t* codes) {
 
 // What a block has beyond whole pairs goes to the reference: of the usual sizes only blocks of 16,
 // with AVX-512.
+// Blocks whose ranges are found before they are encoded: few, so that the elements are still at
+// hand.
+constexpr int64_t kBatch = 8;
+
 void encode(Reals x, const Blocks& blocks, float* scales, uint8_t* codes) {
   const int64_t size = blocks.size, body = whole_pairs(size);
   visit(x, [&](const auto* p) {
-    block_absmax(p, blocks.count, size, scales);
     for (int64_t b = 0; b < blocks.count; ++b) {
+      if (b % kBatch == 0) {
+        block_absmax(p + b * size, std::min(kBatch, blocks.count - b), size, scales + b);
+      }
       const float scale = bounded_scale(scales[b], int4::kMax, x.type);
       scales[b] = scale;
       encode_block(p + b * size, body, scale, codes + b * size / 2);
