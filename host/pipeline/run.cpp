@@ -206,6 +206,7 @@ TokenRows Run::own_text() {
         return !interrupted();
       });
   if (interrupted()) stop();
+  report_.seconds.forward += seconds_since(start);
   return rows;
 }
 
@@ -381,7 +382,7 @@ void Run::loop() {
     if (interrupted() && i + 1 < units.size()) stop();
     save_boundary(false);
   }
-  report_.seconds.forward = pass_ ? pass_->seconds_forward() : 0;
+  if (pass_) report_.seconds.forward += pass_->seconds_forward();
   report_.seconds.read = encoder.timing().read;
   report_.seconds.encode = encoder.timing().encode;
   report_.seconds.write = encoder.timing().write;
