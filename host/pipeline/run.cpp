@@ -363,6 +363,7 @@ void Run::loop() {
       for (const size_t item : units[i + 1].items)
         job_.source->prefetch(job_.plan.items[item].source);
     }
+    const Encoder::Scans scans = encoder.scan(units[i]);
     Calibrated calibrated;
     const bool forward =
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;
@@ -373,7 +374,7 @@ void Run::loop() {
       calibrated = pass_->solve(job_.calibrators);
       report_.seconds.solve += seconds_since(solving);
     }
-    UnitRecord record = encoder.encode(units[i], calibrated);
+    UnitRecord record = encoder.encode(units[i], scans, calibrated);
     writer_->sync();
     journal_->append(std::move(record));
     for (const size_t item : units[i].items)

@@ -17,12 +17,9 @@ constexpr double kTolerance = 1e-5;  // float32 weights from the same bytes; onl
 
 StoredTensor logits(const Scratch& scratch, const GoldenModel& model, const std::string& checkpoint,
                     const std::vector<std::string>& more) {
-  std::vector<std::string> words = {"logits",
-                                    checkpoint,
-                                    "--ids",
-                                    model.calibration + ":eval.input_ids",
-                                    "--out",
-                                    checkpoint + ".logits"};
+  std::vector<std::string> words = {"logits", checkpoint,
+                                    "--ids",  model.calibration + ":eval.input_ids",
+                                    "--out",  checkpoint + ".logits"};
   words.insert(words.end(), more.begin(), more.end());
   const Outcome got = scratch.host(words);
   CAPTURE(got.err);
@@ -49,10 +46,9 @@ double mean_loss(const StoredTensor& logits, const std::vector<int64_t>& ids) {
 
 json eval(const Scratch& scratch, const GoldenModel& model, const std::string& checkpoint,
           const std::vector<std::string>& more = {}) {
-  std::vector<std::string> words = {"eval",     checkpoint,
-                                    "--ids",    model.calibration + ":eval.input_ids",
-                                    "--window", "24",
-                                    "--json"};
+  std::vector<std::string> words = {
+      "eval",     checkpoint, "--ids", model.calibration + ":eval.input_ids",
+      "--window", "24",       "--json"};
   words.insert(words.end(), more.begin(), more.end());
   const Outcome got = scratch.host(words);
   CAPTURE(got.err);
