@@ -99,6 +99,7 @@ Journal::Closer::~Closer() {
 }
 
 void Journal::open(const std::filesystem::path& file) {
+  path_ = file;
   file_ = Closer(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (file_.fd < 0) throw Error(MOPT_IO, "the journal cannot be written", file.string());
 }
@@ -107,7 +108,7 @@ void Journal::write_line(const std::string& line) {
   const std::string text = line + "\n";
   if (write(file_.fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       fdatasync(file_.fd) != 0) {
-    throw Error(MOPT_IO, "the journal cannot be written; is the disk full?");
+    throw Error(MOPT_IO, "the journal cannot be written; is the disk full?", path_.string());
   }
 }
 

@@ -410,6 +410,27 @@ Report Run::execute() {
   return std::move(report_);
 }
 
+// A file of the output that cannot be written is a matter of the disk, not of the model.
+[[noreturn]] void cannot_write(const std::string& file, std::string message) {
+  if (message.starts_with(file + ": ")) message.erase(0, file.size() + 2);
+  fail("R106", file, std::move(message), "");
+}
+
+Report execute(Run& run, const OutputDirectory& output) {
+  const auto ours = [&](const std::string& file) {
+    return file.starts_with(output.partial().string());
+  };
+  try {
+    return run.execute();
+  } catch (const Error& e) {
+    if (e.code() != MOPT_IO || !ours(e.where())) throw;
+    cannot_write(e.where(), e.what());
+  } catch (const fs::filesystem_error& e) {
+    if (!ours(e.path1().string())) throw;
+    cannot_write(e.path1().string(), e.code().message());
+  }
+}
+
 }  // namespace
 
 RunResult run(Prepared& job, const RunRequest& request) {
@@ -433,7 +454,7 @@ RunResult run(Prepared& job, const RunRequest& request) {
     return {{}, true};
   }
   Run run(job, request, output);
-  RunResult result{run.execute(), false};
+  RunResult result{execute(run, output), false};
   if (!run.missed.empty()) throw Failure(run.missed);
   return result;
 }

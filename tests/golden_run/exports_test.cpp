@@ -27,7 +27,8 @@ std::vector<std::string> compared_exports(const GoldenModel& model) {
     }
     return names;
   }
-  for (const json& c : read_json(golden("manifest.json")).at("cases")) {
+  const json manifest = read_json(golden("manifest.json"));
+  for (const json& c : manifest.at("cases")) {
     if (c.at("kind") != "export" || c.at("model") != "llama") continue;
     const std::string tolerance = c.at("tolerance"), format = c.at("format");
     if (tolerance != "export_weights_only" && tolerance != "export_static_input") continue;
@@ -56,7 +57,8 @@ void check_configs(const fs::path& ours, const fs::path& source, const fs::path&
   json config = read_json(ours / "config.json");
   config.erase("quantization_config");
   CHECK(config == read_json(source / "config.json"));
-  for (const auto& [key, value] : read_json(expected / "config.json").items()) {
+  const json golden_config = read_json(expected / "config.json");
+  for (const auto& [key, value] : golden_config.items()) {
     if (key == "quantization_config" || kRewritten.contains(key)) continue;
     CAPTURE(key);
     CHECK(config.value(key, json()) == value);
@@ -178,7 +180,8 @@ TEST_CASE("recipes that need no data write ModelOpt's export of families without
     return;
   }
   size_t compared = 0;
-  for (const json& c : read_json(manifest).at("cases")) {
+  const json list = read_json(manifest);
+  for (const json& c : list.at("cases")) {
     if (c.at("kind") != "export" || c.at("tolerance") != "export_weights_only") continue;
     const std::string name = c.at("name"), format = c.at("format");
     if (c.at("model") == "llama" || !in_library(format)) continue;

@@ -26,7 +26,8 @@ struct Model {
 std::vector<Model> models() {
   std::vector<Model> all;
   if (const std::string manifest = golden("manifest.json"); !manifest.empty()) {
-    for (const json& c : read_json(manifest).at("cases")) {
+    const json list = read_json(manifest);
+    for (const json& c : list.at("cases")) {
       if (c.at("kind") == "causal_lm") all.push_back({c.at("name"), c.at("model_type")});
     }
     return all;
