@@ -64,7 +64,8 @@ void fill(const fs::path& file) {
 TEST_CASE("a weight that is not finite ends the run with its name and the element's index") {
   const GoldenModel golden = golden_llama();
   const std::string name = "model.layers.0.self_attn.v_proj.weight";
-  for (const char* recipe : {"fp8", "fp8_kv", "nvfp4", "int4_wo", "mxfp8", "sparse24_magnitude"}) {
+  for (const std::string recipe :
+       {"fp8", "fp8_kv", "nvfp4", "int4_wo", "mxfp8", "sparse24_magnitude"}) {
     for (const float value : {std::numeric_limits<float>::quiet_NaN(), -INFINITY}) {
       CAPTURE(recipe);
       CAPTURE(value);
