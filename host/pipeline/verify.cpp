@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <tuple>
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
@@ -17,6 +21,24 @@ namespace {
 // Bytes of a mapped tensor looked at before its pages are given back.
 constexpr uint64_t kPieceBytes = uint64_t{16} << 20;
 
+struct BadScale {
+  int64_t index;
+  double value;
+};
+
+std::optional<BadScale> first_bad_scale(const mopt::StoredTensor& t) {
+  const int64_t n = elements(t.shape);
+  for (int64_t i = 0; i < n; ++i) {
+    float value = 1;
+    if (same(t.dtype, kF32)) std::memcpy(&value, t.data + i * 4, 4);
+    if (same(t.dtype, kE4m3)) value = e4m3::decode(std::to_integer<uint8_t>(t.data[i]));
+    // E8M0's only NaN.
+    if (same(t.dtype, kU8) && std::to_integer<uint8_t>(t.data[i]) == 0xFF) value = NAN;
+    if (!std::isfinite(value) || value <= 0) return BadScale{i, value};
+  }
+  return std::nullopt;
+}
+
 class Verifier {
  public:
   explicit Verifier(const VerifyRequest& request) : request_(request) {}
@@ -24,6 +46,7 @@ class Verifier {
   Report::Verify run() {
     if (open()) {
       read_description();
+      read_ledger();
       compare_with_graph();
       check_values();
       check_groups();
@@ -31,9 +54,12 @@ class Verifier {
       judge_engines();
       if (request_.source != nullptr) compare_with_source();
     }
-    std::stable_sort(
-        out_.problems.begin(), out_.problems.end(),
-        [](const Diagnostic& a, const Diagnostic& b) { return a.severity > b.severity; });
+    // Values are checked by many threads: the order of findings must not tell.
+    const auto key = [](const Diagnostic& d) {
+      return std::tuple(d.severity == Severity::kWarning, std::tie(d.file, d.tensor, d.code));
+    };
+    std::stable_sort(out_.problems.begin(), out_.problems.end(),
+                     [&](const Diagnostic& a, const Diagnostic& b) { return key(a) < key(b); });
     out_.ok = std::none_of(out_.problems.begin(), out_.problems.end(),
                            [](const Diagnostic& d) { return d.severity == Severity::kError; });
     return std::move(out_);
@@ -57,8 +83,10 @@ class Verifier {
   }
   bool open();
   void read_description();
+  void read_ledger();
   void compare_with_graph();
   void check_values();
+  void not_finite(const mopt::StoredTensor&, int64_t element);
   void check_tensor(const mopt::StoredTensor&);
   void check_scale(const std::string& role, const mopt::StoredTensor&);
   void check_groups();
@@ -79,7 +107,8 @@ class Verifier {
   ReadResult description_;
   std::map<std::string, const StoredParam*> params_;  // by parameter
   std::map<std::string, std::pair<const StoredParam*, std::string>>
-      parts_;  // stored name -> owner, role
+      parts_;                                       // stored name -> owner, role
+  std::set<std::string, std::less<>> transformed_;  // by a rule that the ledger names
 };
 
 bool Verifier::open() {
@@ -128,6 +157,17 @@ void Verifier::read_description() {
   out_.format = description_.params.empty() ? out_.format : "hf";
 }
 
+void Verifier::read_ledger() {
+  std::ifstream in(request_.directory / "mopt/ledger.jsonl", std::ios::binary);
+  for (std::string line; std::getline(in, line);) {
+    const auto entry = nlohmann::json::parse(line, nullptr, false);
+    if (!entry.is_object() || entry.value("fate", nlohmann::json()) != "transformed") continue;
+    for (const auto& output : entry.value("outputs", nlohmann::json::array())) {
+      if (output.is_string()) transformed_.insert(output.get<std::string>());
+    }
+  }
+}
+
 void Verifier::compare_with_graph() {
   if (!config_) {
     return add("V109", "", "config.json is missing", "copy it from the source", Severity::kError);
@@ -174,26 +214,24 @@ void Verifier::compare_with_graph() {
 }
 
 void Verifier::check_scale(const std::string& role, const mopt::StoredTensor& t) {
-  const int64_t n = elements(t.shape);
-  const auto bad = [&](int64_t i, double value) {
-    add("V105", std::string(t.name),
-        "element " + std::to_string(i) + " of this " + role + " is " + std::to_string(value) +
-            ", expected a finite value above zero",
-        "export again; engines would compute garbage");
-  };
   if (!t.plain) return;
-  for (int64_t i = 0; i < n; ++i) {
-    if (same(t.dtype, kF32)) {
-      float value = 0;
-      std::memcpy(&value, t.data + i * 4, 4);
-      if (!std::isfinite(value) || value <= 0) return bad(i, value);
-    } else if (same(t.dtype, kE4m3)) {
-      const float value = e4m3::decode(std::to_integer<uint8_t>(t.data[i]));
-      if (!std::isfinite(value) || value <= 0) return bad(i, value);
-    } else if (same(t.dtype, kU8) && std::to_integer<uint8_t>(t.data[i]) == 0xFF) {
-      return bad(i, NAN);  // E8M0's only NaN
-    }
+  if (const auto bad = first_bad_scale(t)) {
+    add("V105", std::string(t.name),
+        "element " + std::to_string(bad->index) + " of this " + role + " is " +
+            std::to_string(bad->value) + ", expected a finite value above zero",
+        "export again; engines would compute garbage");
   }
+  container_->release(t);
+}
+
+// What was copied is as good as its source.
+void Verifier::not_finite(const mopt::StoredTensor& t, int64_t element) {
+  const bool copied = request_.source != nullptr && !parts_.contains(std::string(t.name)) &&
+                      request_.source->container().find(t.name) != nullptr;
+  add(copied ? "W116" : "V105", std::string(t.name),
+      "element " + std::to_string(element) + " is not a finite number",
+      copied ? "look at the source: it is the same there" : "export again from a sound source",
+      copied ? Severity::kWarning : Severity::kError);
 }
 
 // Codes and copied tensors: nothing that is no number.
@@ -215,10 +253,7 @@ void Verifier::check_tensor(const mopt::StoredTensor& t) {
       }
     }
     if (bad >= 0) {
-      add("V105", std::string(t.name),
-          "element " + std::to_string(static_cast<int64_t>(at / width) + bad) +
-              " is not a finite number",
-          "export again from a sound source");
+      not_finite(t, static_cast<int64_t>(at / width) + bad);
       break;
     }
     container_->release(t);
@@ -333,7 +368,7 @@ void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::Stored
                    shape_text(ours.shape),
                "export again");
   }
-  if (!ours.plain || !theirs.plain) return;
+  if (!ours.plain || !theirs.plain || transformed_.contains(ours.name)) return;
   for (uint64_t at = 0; at < ours.stored_bytes; at += kPieceBytes) {
     const uint64_t n = std::min(kPieceBytes, ours.stored_bytes - at);
     if (std::memcmp(ours.data + at, theirs.data + at, n) != 0) {
