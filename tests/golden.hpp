@@ -18,7 +18,8 @@ namespace mopt::test {
 // The path of a golden file: from the full set beside the checkout when it is there, else from
 // tests/golden; empty when neither has it.
 inline std::string golden(const std::string& relative) {
-  for (const auto& [variable, below] : {std::pair{"MOPT_SHARED", "/golden/"}, {"MOPT_GOLDEN", "/"}}) {
+  for (const auto& [variable, below] :
+       {std::pair{"MOPT_SHARED", "/golden/"}, {"MOPT_GOLDEN", "/"}}) {
     const char* root = std::getenv(variable);
     if (root == nullptr) continue;
     const std::string path = root + std::string(below) + relative;

@@ -122,7 +122,7 @@ po::parsed_options parse(const CommandSpec& command, const std::vector<std::stri
         .style(allow_long | long_allow_adjacent | long_allow_next)
         .run();
   } catch (const po::unknown_option& e) {
-    const std::string name = e.get_option_name();
+    const std::string word = e.get_option_name(), name = word.substr(0, word.find('='));
     if (name.starts_with("--") && owner_of(name.substr(2)) != nullptr) {
       misplaced_option(name, command);
     }

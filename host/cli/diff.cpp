@@ -158,10 +158,10 @@ std::string page(const ModelDifference& d, size_t rows, int width) {
   std::string out =
       names_text("only in A", d.only_a, rows) + names_text("only in B", d.only_b, rows);
   if (d.differ.empty()) return out;
-  Table table({{"tensor", Align::kLeft, Shrink::kMay},
+  Table table({{"tensor", Align::kLeft, Shrink::kStart},
                {"max abs", Align::kRight, Shrink::kNever},
                {"rel rms", Align::kRight, Shrink::kNever},
-               {"note", Align::kLeft, Shrink::kMay}});
+               {"note", Align::kLeft, Shrink::kEnd}});
   for (size_t i = 0; i < std::min(rows, d.differ.size()); ++i) {
     const DifferingTensor& t = d.differ[i];
     table.add({t.tensor, measure_text(t.max_abs), measure_text(t.rel_rms), t.note});

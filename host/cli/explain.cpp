@@ -84,6 +84,19 @@ void add_plugins(const Registry& registry, std::string_view name, std::vector<Ex
   });
 }
 
+// Options of the command line of this name, with or without its dashes.
+std::string option_lines(std::span<const OptionSpec> options, std::string_view name,
+                         const std::string& owner) {
+  std::string text;
+  for (const OptionSpec& o : options) {
+    const std::string full = "--" + std::string(o.name);
+    if (name != o.name && name != full) continue;
+    text += "option of " + owner + ": " + full + (o.value.empty() ? "" : " ") +
+            std::string(o.value) + ": " + std::string(o.help) + "\n";
+  }
+  return text;
+}
+
 // "block" of every component that has it, or "int4.block" of one.
 void add_options(const Registry& registry, std::string_view name, std::vector<Explanation>& out) {
   std::string text;
@@ -96,19 +109,11 @@ void add_options(const Registry& registry, std::string_view name, std::vector<Ex
     }
   });
   for (const CommandSpec& command : commands()) {
-    for (const OptionSpec& o : command.options) {
-      if (name != "--" + std::string(o.name)) continue;
-      text += "option of " +
-              (command.name.empty() ? "the main job" : "'" + std::string(command.name) + "'") +
-              ": " + std::string(name) + (o.value.empty() ? "" : " " + std::string(o.value)) +
-              ": " + std::string(o.help) + "\n";
-    }
+    const std::string owner =
+        command.name.empty() ? "the main job" : "'" + std::string(command.name) + "'";
+    text += option_lines(command.options, name, owner);
   }
-  for (const OptionSpec& o : common_options()) {
-    if (name != "--" + std::string(o.name)) continue;
-    text += "option of every command: " + std::string(name) +
-            (o.value.empty() ? "" : " " + std::string(o.value)) + ": " + std::string(o.help) + "\n";
-  }
+  text += option_lines(common_options(), name, "every command");
   if (!text.empty()) out.push_back({"option", text});
 }
 
@@ -236,6 +241,10 @@ std::vector<std::string> explained_names(const ExplainSources& sources) {
     names.emplace_back(role);
   for (const auto& [id, file] : library_files(sources.library))
     names.push_back(file.stem().string());
+  for (const CommandSpec& command : commands()) {
+    for (const OptionSpec& o : command.options)
+      names.emplace_back(o.name);
+  }
   for (const CodeEntry& entry : all_codes())
     names.emplace_back(entry.code);
   for (const Engine& e : kEngines)

@@ -147,7 +147,7 @@ constexpr CommandSpec kCommands[] = {
      "mopt-host eval ./Qwen3-8B --text wiki.txt --window 1024 --max-tokens 20000\n"},
     {"logits", "PATH", 1, "logits for given ids",
      "Writes the logits of every position into a safetensors file.", kLogits,
-     "mopt-host logits ./out --ids data.safetensors:input_ids --out logits.safetensors\n"},
+     "mopt-host logits ./out --ids data.safetensors --out logits.safetensors\n"},
     {"generate", "PATH", 1, "continue a text",
      "Writes the text as it comes. Without --temperature the likeliest token is taken.", kGenerate,
      "mopt-host generate ./out --prompt \"The capital of France is\"\n"

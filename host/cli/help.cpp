@@ -65,8 +65,10 @@ std::string command_help(const CommandSpec& c, int asked) {
   if (c.name.empty()) return program_help(asked);
   const int width = help_width(asked);
   const std::string arguments = c.arguments.empty() ? "" : " " + std::string(c.arguments);
-  std::string out = "Usage: mopt-host " + std::string(c.name) + arguments + " [options]\n\n" +
-                    wrap(c.text, width) + "\n";
+  std::string out =
+      "Usage: " +
+      wrap("mopt-host " + std::string(c.name) + arguments + " [options]", width - 7, 7) + "\n\n" +
+      wrap(c.text, width) + "\n";
   if (!c.options.empty()) out += "\nOptions:\n" + option_list(c.options, width);
   return out + "\nWith every command:\n" + option_list(common_options(), width) + "\nExamples:\n" +
          examples(c.examples);

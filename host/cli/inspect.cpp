@@ -84,11 +84,11 @@ std::string summary(const Contents& c, int width) {
 
 std::string tensor_table(const Contents& c, TensorList which, int width) {
   const bool quantized = !c.schemes.empty();
-  std::vector<Column> columns = {{"name", Align::kLeft, Shrink::kMay},
+  std::vector<Column> columns = {{"name", Align::kLeft, Shrink::kStart},
                                  {"type", Align::kLeft, Shrink::kNever},
                                  {"shape", Align::kLeft, Shrink::kNever},
                                  {"bytes", Align::kRight, Shrink::kNever}};
-  if (quantized) columns.push_back({"scheme", Align::kLeft, Shrink::kMay});
+  if (quantized) columns.push_back({"scheme", Align::kLeft, Shrink::kEnd});
   Table table(columns);
   const auto& tensors = c.container.tensors();
   const size_t n =

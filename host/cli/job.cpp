@@ -67,6 +67,7 @@ pipeline::RunRequest run_request(App& app, const JobOptions& options, Seen& seen
   request.memory_limit = app.options().memory_limit;
   request.kernels = app.kernels();
   request.command = options.command_line;
+  request.resume_command = options.resume_command;
   request.version = version();
   request.commit = commit();
   request.device = app.device();

@@ -75,21 +75,18 @@ std::string entries(std::span<const Entry> list, int width) {
   return out;
 }
 
-std::string shorten_middle(std::string_view text, int width) {
+std::string fit_end(std::string_view text, int width) {
   if (width <= 0 || display_width(text) <= width) return std::string(text);
-  const int head = (width - 1) / 2;
-  const int tail = width - 1 - head;
-  std::string left = head > 0 ? fit_width(text, head + 1) : "…";
   size_t at = text.size();
   for (int used = 0; at > 0;) {
     size_t begin = at - 1;
     while (begin > 0 && is_continuation(text[begin]))
       --begin;
     used += display_width(text.substr(begin, at - begin));
-    if (used > tail) break;
+    if (used > width - 1) break;
     at = begin;
   }
-  return left.append(text.substr(at));
+  return std::string("…").append(text.substr(at));
 }
 
 std::vector<int> Table::widths(int room) const {
@@ -105,7 +102,7 @@ std::vector<int> Table::widths(int room) const {
   while (room != kUnlimited && std::accumulate(w.begin(), w.end(), gaps) > room) {
     size_t widest = w.size();
     for (size_t i = 0; i < w.size(); ++i) {
-      const bool may = columns_[i].shrink == Shrink::kMay && w[i] > kLeastCell;
+      const bool may = columns_[i].shrink != Shrink::kNever && w[i] > kLeastCell;
       if (may && (widest == w.size() || w[i] > w[widest])) widest = i;
     }
     if (widest == w.size()) break;
@@ -120,7 +117,8 @@ std::string Table::text(int width, int indent) const {
   const auto line = [&](const auto& cell_of) {
     std::string out;
     for (size_t i = 0; i < columns_.size(); ++i) {
-      const std::string cell = shorten_middle(cell_of(i), w[i]);
+      const std::string cell = columns_[i].shrink == Shrink::kStart ? fit_end(cell_of(i), w[i])
+                                                                    : fit_width(cell_of(i), w[i]);
       const std::string pad = spaces(w[i] - display_width(cell));
       out += i == 0 ? "" : spaces(kGap);
       out += columns_[i].align == Align::kRight ? pad + cell : cell + pad;

@@ -22,7 +22,8 @@ struct Entry {
 std::string entries(std::span<const Entry>, int width);
 
 enum class Align { kLeft, kRight };
-enum class Shrink { kNever, kMay };  // kMay: cut in the middle when the table is too wide
+// What a cell loses when the table is too wide. The ends of tensor names tell them apart.
+enum class Shrink { kNever, kStart, kEnd };
 
 struct Column {
   std::string title;
@@ -45,8 +46,9 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// "model.layers.0…up_proj.weight": both ends of a name say more than its middle.
-std::string shorten_middle(std::string_view text, int width);
+// "….0.mlp.up_proj.weight": at most `width` columns, the first one an ellipsis if something was
+// cut.
+std::string fit_end(std::string_view text, int width);
 
 // "12,345,678".
 std::string grouped(uint64_t number);

@@ -3,7 +3,7 @@
 
 int main(int argc, char** argv) {
   using namespace mopt::cli;
-  ignore_closed_pipes();
+  survive_failed_writes();
   const std::vector<std::string> words(argv + 1, argv + argc);
   return run(words, this_process());
 }

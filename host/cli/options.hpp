@@ -31,7 +31,8 @@ enum class Unfinished { kRefuse, kResume, kRestart };  // what to do with DIR.pa
 enum class Existing { kRefuse, kOverwrite };           // what to do with DIR
 
 struct JobOptions {
-  std::string command_line;  // as typed, quoted for a shell
+  std::string command_line;    // as typed, quoted for a shell
+  std::string resume_command;  // what continues this run after an interrupt, quoted too
   std::string recipe;
   std::optional<std::string> model, output;
   std::vector<std::string> sets;  // "a.b=value"

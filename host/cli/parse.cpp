@@ -261,6 +261,13 @@ Command command_of(const Arguments& args) {
   return diff_of(args);
 }
 
+// The same run with --resume, which --restart excludes.
+std::vector<std::string> resuming(std::vector<std::string> words) {
+  std::erase(words, "--restart");
+  if (std::ranges::find(words, "--resume") == words.end()) words.push_back("--resume");
+  return words;
+}
+
 }  // namespace
 
 uint64_t parse_size(std::string_view option, const std::string& text) {
@@ -321,6 +328,7 @@ Invocation parse_command_line(const std::vector<std::string>& words) {
   Invocation invocation{common_of(args), command_of(args)};
   if (auto* job = std::get_if<JobOptions>(&invocation.command)) {
     job->command_line = quoted_command(words);
+    job->resume_command = quoted_command(resuming(words));
   }
   return invocation;
 }

@@ -92,8 +92,8 @@ std::string groups_text(const Prepared& p, int width) {
       g.after += d.bytes();
   }
   Table table({{"fate", Align::kLeft, Shrink::kNever},
-               {"scheme", Align::kLeft, Shrink::kMay},
-               {"rule", Align::kLeft, Shrink::kMay},
+               {"scheme", Align::kLeft, Shrink::kEnd},
+               {"rule", Align::kLeft, Shrink::kEnd},
                {"tensors", Align::kRight, Shrink::kNever},
                {"before", Align::kRight, Shrink::kNever},
                {"after", Align::kRight, Shrink::kNever}});

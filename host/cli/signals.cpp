@@ -35,8 +35,9 @@ const std::atomic<int>& interrupts() {
   return count;
 }
 
-void ignore_closed_pipes() {
+void survive_failed_writes() {
   handle(SIGPIPE, SIG_IGN);
+  handle(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace mopt::cli

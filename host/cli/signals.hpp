@@ -11,7 +11,8 @@ void watch_interrupts();
 // How many there were.
 const std::atomic<int>& interrupts();
 
-// Writing into a closed pipe is an error of write, not the end of the process.
-void ignore_closed_pipes();
+// Writing into a closed pipe, or beyond the size that files may have, is an error of write, not the
+// end of the process.
+void survive_failed_writes();
 
 }  // namespace mopt::cli

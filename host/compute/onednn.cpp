@@ -1,6 +1,5 @@
 #include "host/compute/onednn.hpp"
 
-#include <string>
 #include <unordered_map>
 
 #include "host/compute/scratch.hpp"
@@ -89,10 +88,6 @@ void Product::run(const void* x, const void* w, const void* bias, void* y) const
   op_.execute(stream(), arguments);
 }
 
-bool Product::is_reference() const {
-  return std::string(pd_.impl_info_str()).starts_with("ref");
-}
-
 void reorder(const memory::desc& from_desc, const void* from, const memory::desc& to_desc,
              void* to) {
   stay_on_this_thread();
@@ -100,21 +95,21 @@ void reorder(const memory::desc& from_desc, const void* from, const memory::desc
   dnnl::reorder(source, target).execute(stream(), source, target);
 }
 
+namespace {
+
+bool has_isa(dnnl::cpu_isa isa) {
+  const auto bits = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & bits) == bits;
+}
+
+}  // namespace
+
+bool has_blocked_products() {
+  return has_isa(dnnl::cpu_isa::avx512_core);
+}
+
 bool has_bf16() {
-  static const bool answer = [] {
-    const auto plain = [](memory::dims dims) {
-      return memory::desc(std::move(dims), memory::data_type::bf16, memory::format_tag::ab);
-    };
-    try {
-      const auto bits = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-      constexpr auto kNeeded = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
-      return (bits & kNeeded) == kNeeded &&
-             !Product({plain({64, 64}), plain({64, 64}), {}, plain({64, 64})}).is_reference();
-    } catch (const dnnl::error&) {
-      return false;
-    }
-  }();
-  return answer;
+  return has_isa(dnnl::cpu_isa::avx512_core_bf16);
 }
 
 }  // namespace mopt::compute::onednn

@@ -32,8 +32,6 @@ class Product {
   // x, w, bias and y as the shape describes them; bias is null when there is none.
   void run(const void* x, const void* w, const void* bias, void* y) const;
   dnnl::memory::desc packed() const { return pd_.weights_desc(); }
-  // "ref" implementations of oneDNN are slower than ours.
-  bool is_reference() const;
 
  private:
   dnnl::matmul::primitive_desc pd_;
@@ -44,6 +42,10 @@ class Product {
 // Copies `from` as described into the layout of `to`.
 void reorder(const dnnl::memory::desc& from_desc, const void* from,
              const dnnl::memory::desc& to_desc, void* to);
+
+// True when oneDNN's products are its blocked ones ("brgemm", AVX-512 on), which sum a row in one
+// order whatever the other rows are. Others choose the order by the number of rows.
+bool has_blocked_products();
 
 // True when this machine multiplies bf16 in hardware through oneDNN.
 bool has_bf16();

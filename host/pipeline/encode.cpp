@@ -131,7 +131,7 @@ class Outcomes {
   uint64_t written_ = 0;
 };
 
-Encoder::Scan Encoder::scan(const Item& item) const {
+Encoder::Scan Encoder::scan_item(const Item& item) const {
   const Container& container = tools_.source.container();
   const mopt::StoredTensor& t = *container.find(item.source);
   Scan result;
@@ -160,22 +160,25 @@ Encoder::Scan Encoder::scan(const Item& item) const {
     if (found.first_not_finite >= 0) not_finite(item, found.first_not_finite);
     result.absmax = found.value;
   }
+  // Read again when it is encoded, from the page cache: a unit's weights are never all resident.
+  container.release(t);
   result.sha256 = sha.hex();
   return result;
 }
 
-std::vector<Encoder::Scan> Encoder::scan_unit(const plan::Unit& unit) const {
-  std::vector<Scan> scans(unit.items.size());
+Encoder::Scans Encoder::scan(const plan::Unit& unit) {
+  const Stopwatch watch(timing_.read);
+  Scans scans(unit.items.size());
   compute::for_each(static_cast<int64_t>(unit.items.size()), 1, [&](int64_t i, int64_t) {
     const auto at = static_cast<size_t>(i);
-    scans[at] = scan(tools_.plan.items[unit.items[at]]);
+    scans[at] = scan_item(tools_.plan.items[unit.items[at]]);
   });
   return scans;
 }
 
 // The largest weight of each group whose members share a format.
 std::map<std::string, float> Encoder::group_ranges(const plan::Unit& unit,
-                                                   const std::vector<Scan>& scans) const {
+                                                   const Scans& scans) const {
   std::map<std::string, float> ranges;
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const Item& item = tools_.plan.items[unit.items[i]];
@@ -339,14 +342,9 @@ void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float g
   tools_.source.release(item.source);
 }
 
-UnitRecord Encoder::encode(const plan::Unit& unit, const Calibrated& found) {
+UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Calibrated& found) {
   UnitRecord record;
   record.unit = unit.name;
-  std::vector<Scan> scans;
-  {
-    const Stopwatch watch(timing_.read);
-    scans = scan_unit(unit);
-  }
   const double written_before = timing_.write;
   double elapsed = 0;
   {

@@ -200,7 +200,7 @@ std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& com
   commit_weights();
   for (Diagnostic& d : copy_side_files(*e.job.source, e.output, written))
     e.report.warnings.push_back(std::move(d));
-  write_ledger(e);  // verify asks it what was transformed
+  write_ledger(e);  // says what verify may find changed
   verify_output(e, written);
   // From here on an engine could read the directory; only its name is missing.
   for (const auto& [name, text] : written)

@@ -106,6 +106,7 @@ Journal::Closer::~Closer() {
 }
 
 void Journal::open(const std::filesystem::path& file) {
+  path_ = file;
   file_ = Closer(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (file_.fd < 0) throw Error(MOPT_IO, "the journal cannot be written", file.string());
 }
@@ -115,11 +116,12 @@ void Journal::write_line(const std::string& line) {
   for (size_t at = 0; at < text.size();) {
     const ssize_t n = write(file_.fd, text.data() + at, text.size() - at);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) throw Error(MOPT_IO, "the journal cannot be written; is the disk full?");
+    if (n <= 0)
+      throw Error(MOPT_IO, "the journal cannot be written; is the disk full?", path_.string());
     at += static_cast<size_t>(n);
   }
   if (fdatasync(file_.fd) != 0) {
-    throw Error(MOPT_IO, "the journal cannot be written; is the disk full?");
+    throw Error(MOPT_IO, "the journal cannot be written; is the disk full?", path_.string());
   }
 }
 

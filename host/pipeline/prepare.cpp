@@ -58,7 +58,12 @@ Prepared prepare(const Registry& registry, RecipeRequest request) {
   Prepared p;
   const std::string path = peek_model_path(request);
   if (!path.empty()) {
-    p.source = Checkpoint::open(registry, path, "none");
+    try {
+      p.source = Checkpoint::open(registry, path, "none");
+    } catch (const Failure&) {
+      find_recipe(request);  // a misspelled recipe is the earlier fault
+      throw;
+    }
     if (p.source->config() != nullptr) request.model_type = p.source->config()->text("model_type");
   }
   p.recipe = load_recipe(request, catalogue_of(registry));

@@ -10,6 +10,7 @@
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/report/hash.hpp"
+#include "host/report/html.hpp"
 
 namespace mopt::pipeline {
 namespace {
@@ -113,10 +114,10 @@ uint64_t mib(uint64_t bytes) {
   return (bytes + (uint64_t{1} << 20) - 1) >> 20;
 }
 
-void publish(OutputDirectory& output) {
+// What only a run in work needs; the journal goes first, after it the output counts as complete.
+void remove_working_files(const OutputDirectory& output) {
   for (const char* name : kUnfinishedFiles)
     fs::remove(output.own() / name);
-  output.publish();
 }
 
 class Run {
@@ -164,7 +165,7 @@ class Run {
   std::optional<CalibrationPass> pass_;
   Clock::time_point last_save_ = Clock::now();
   double save_cost_ = 0;
-  int64_t tokens_done_ = 0;
+  int64_t blocks_forwarded_ = 0;
   uint64_t bytes_ = 0, bytes_done_ = 0;  // of the source
 };
 
@@ -233,6 +234,7 @@ TokenRows Run::own_text() {
         }
         return !interrupted();
       });
+  report_.seconds.forward += seconds_since(start);
   if (rows.empty()) stop();
   return rows;
 }
@@ -389,8 +391,7 @@ void Run::save_boundary(bool now) {
 void Run::stop() {
   if (journal_) save_boundary(true);
   fail("I101", output_.partial().string(), "interrupted; what is finished is kept",
-       "continue with: " + request_.command +
-           (request_.command.find("--resume") == std::string::npos ? " --resume" : ""));
+       "continue with: " + request_.resume_command);
 }
 
 // Brings the activations to where the unit's block has been run; its ranges are then known.
@@ -407,9 +408,12 @@ void Run::show(const plan::Unit& unit, size_t done, double seconds) {
   state.block = static_cast<int64_t>(done);
   state.blocks = static_cast<int64_t>(job_.plan.units.size());
   state.role = unit.name;
-  if (pass_ && tokens_done_ > 0) {
+  if (pass_ && blocks_forwarded_ > 0) {
+    // Tokens through the whole model: each has passed the blocks so far.
     state.unit = ProgressState::Unit::kTokens;
-    state.rate = static_cast<double>(tokens_done_) / seconds;
+    state.rate = static_cast<double>(pass_->stream().tokens()) *
+                 static_cast<double>(blocks_forwarded_) /
+                 static_cast<double>(job_.plan.last_forward_block + 1) / seconds;
   } else {
     state.rate = static_cast<double>(bytes_done_) / seconds;
   }
@@ -433,17 +437,18 @@ void Run::loop() {
       for (const size_t item : units[i + 1].items)
         job_.source->prefetch(job_.plan.items[item].source);
     }
+    const Encoder::Scans scans = encoder.scan(units[i]);
     Calibrated calibrated;
     const bool forward =
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;
     if (forward) {
       forward_to(units[i]);
-      tokens_done_ += pass_->stream().tokens();
+      ++blocks_forwarded_;
       const auto solving = Clock::now();
       calibrated = pass_->solve(job_.calibrators);
       report_.seconds.solve += seconds_since(solving);
     }
-    UnitRecord record = encoder.encode(units[i], calibrated);
+    UnitRecord record = encoder.encode(units[i], scans, calibrated);
     writer_->sync();
     journal_->append(std::move(record));
     for (const size_t item : units[i].items)
@@ -452,7 +457,7 @@ void Run::loop() {
     if (interrupted() && i + 1 < units.size()) stop();
     save_boundary(false);
   }
-  report_.seconds.forward = pass_ ? pass_->seconds_forward() : 0;
+  if (pass_) report_.seconds.forward += pass_->seconds_forward();
   report_.seconds.read = encoder.timing().read;
   report_.seconds.encode = encoder.timing().encode;
   report_.seconds.write = encoder.timing().write;
@@ -472,16 +477,34 @@ Report Run::execute() {
     report_.seconds.write += seconds_since(start);
   });
   report_.seconds.total = seconds_since(start_);
+  output_.write("mopt/report.html", to_html(report_));
   output_.write("mopt/report.json", to_json(report_));
-  publish(output_);
+  remove_working_files(output_);
+  output_.publish();
   return std::move(report_);
 }
 
-// Disks fail and fill while a run writes: that is not a fault of the model.
-[[noreturn]] void fail_io(const Error& e, const OutputDirectory& output) {
-  const bool ours = e.where().empty() || e.where().starts_with(output.partial().string());
-  const bool full = ours && output.space() < kFullDisk;
-  fail(full ? "R102" : ours ? "R106" : "R109", e.where(), e.what(), "");
+// A file of the output that cannot be written is a matter of the disk, not of the model.
+[[noreturn]] void cannot_write(const OutputDirectory& output, const std::string& file,
+                               std::string message) {
+  if (message.starts_with(file + ": ")) message.erase(0, file.size() + 2);
+  fail(output.space() < kFullDisk ? "R102" : "R106", file, std::move(message), "");
+}
+
+Report execute(Run& run, const OutputDirectory& output) {
+  const auto ours = [&](const std::string& file) {
+    return file.starts_with(output.partial().string());
+  };
+  try {
+    return run.execute();
+  } catch (const Error& e) {
+    if (e.code() != MOPT_IO) throw;
+    if (ours(e.where())) cannot_write(output, e.where(), e.what());
+    fail("R109", e.where(), e.what(), "");
+  } catch (const fs::filesystem_error& e) {
+    if (!ours(e.path1().string())) throw;
+    cannot_write(output, e.path1().string(), e.code().message());
+  }
 }
 
 }  // namespace
@@ -503,18 +526,14 @@ RunResult run(Prepared& job, const RunRequest& request) {
   // Killed between the end of its work and the rename: only the rename is missing.
   if (request.unfinished == Unfinished::kResume && fs::exists(output.own() / "report.json") &&
       !fs::exists(output.own() / "journal.jsonl")) {
-    publish(output);
+    remove_working_files(output);
+    output.publish();
     return {{}, true};
   }
-  try {
-    Run run(job, request, output);
-    RunResult result{run.execute(), false};
-    if (!run.missed.empty()) throw Failure(run.missed);
-    return result;
-  } catch (const Error& e) {
-    if (e.code() != MOPT_IO) throw;
-    fail_io(e, output);
-  }
+  Run run(job, request, output);
+  RunResult result{execute(run, output), false};
+  if (!run.missed.empty()) throw Failure(run.missed);
+  return result;
 }
 
 }  // namespace mopt::pipeline

@@ -20,6 +20,7 @@ struct RunRequest {
   std::optional<uint64_t> memory_limit;
   compute::Options kernels;
   std::string command;          // as typed, for the report
+  std::string resume_command;   // told to whoever interrupts the run
   std::string version, commit;  // of the program
   std::string device;           // the choice and its reason
   int threads = 1;

@@ -39,6 +39,34 @@ std::optional<BadScale> first_bad_scale(const mopt::StoredTensor& t) {
   return std::nullopt;
 }
 
+// Tensors that the run's ledger calls transformed; none without a ledger, or for a line that is
+// damaged: they then have to equal the source.
+std::set<std::string> transformed_tensors(const std::filesystem::path& directory) {
+  std::set<std::string> names;
+  std::ifstream in(directory / "mopt/ledger.jsonl", std::ios::binary);
+  for (std::string line; std::getline(in, line);) {
+    const auto entry = nlohmann::json::parse(line, nullptr, false);
+    if (!entry.is_object() || entry.value("fate", nlohmann::json()) != "transformed") continue;
+    const auto name = entry.value("tensor", nlohmann::json());
+    if (name.is_string()) names.insert(name.get<std::string>());
+  }
+  return names;
+}
+
+// The first element in bytes [begin, end) of `ours` that is neither zero nor that of `theirs`; -1:
+// there is none.
+int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs,
+                       uint64_t begin, uint64_t end) {
+  const uint64_t width = ours.dtype.bits / 8;
+  for (uint64_t at = begin; at < end; at += width) {
+    const std::byte* x = ours.data + at;
+    if (std::memcmp(x, theirs.data + at, width) == 0) continue;
+    if (std::any_of(x, x + width, [](std::byte b) { return b != std::byte{0}; }))
+      return static_cast<int64_t>(at / width);
+  }
+  return -1;
+}
+
 class Verifier {
  public:
   explicit Verifier(const VerifyRequest& request) : request_(request) {}
@@ -46,7 +74,6 @@ class Verifier {
   Report::Verify run() {
     if (open()) {
       read_description();
-      read_ledger();
       compare_with_graph();
       check_values();
       check_groups();
@@ -83,7 +110,6 @@ class Verifier {
   }
   bool open();
   void read_description();
-  void read_ledger();
   void compare_with_graph();
   void check_values();
   void not_finite(const mopt::StoredTensor&, int64_t element);
@@ -93,7 +119,9 @@ class Verifier {
   void check_files();
   void judge_engines();
   void compare_with_source();
+  bool same_form(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
   void compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
+  void compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
   void compare_quantized(const StoredParam&, const mopt::StoredTensor& theirs);
   float scalar(const std::string& tensor) const;
 
@@ -107,8 +135,7 @@ class Verifier {
   ReadResult description_;
   std::map<std::string, const StoredParam*> params_;  // by parameter
   std::map<std::string, std::pair<const StoredParam*, std::string>>
-      parts_;                                       // stored name -> owner, role
-  std::set<std::string, std::less<>> transformed_;  // by a rule that the ledger names
+      parts_;  // stored name -> owner, role
 };
 
 bool Verifier::open() {
@@ -155,17 +182,6 @@ void Verifier::read_description() {
       parts_[name] = {&p, role};
   }
   out_.format = description_.params.empty() ? out_.format : "hf";
-}
-
-void Verifier::read_ledger() {
-  std::ifstream in(request_.directory / "mopt/ledger.jsonl", std::ios::binary);
-  for (std::string line; std::getline(in, line);) {
-    const auto entry = nlohmann::json::parse(line, nullptr, false);
-    if (!entry.is_object() || entry.value("fate", nlohmann::json()) != "transformed") continue;
-    for (const auto& output : entry.value("outputs", nlohmann::json::array())) {
-      if (output.is_string()) transformed_.insert(output.get<std::string>());
-    }
-  }
 }
 
 void Verifier::compare_with_graph() {
@@ -359,16 +375,36 @@ void Verifier::judge_engines() {
   }
 }
 
-void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
-  if (!same(ours.dtype, theirs.dtype) ||
-      !std::equal(ours.shape.begin(), ours.shape.end(), theirs.shape.begin(), theirs.shape.end())) {
-    return add("V113", std::string(ours.name),
-               "expected " + dtype_name(theirs.dtype) + " " + shape_text(theirs.shape) +
-                   " as in the source, found " + dtype_name(ours.dtype) + " " +
-                   shape_text(ours.shape),
-               "export again");
+bool Verifier::same_form(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  if (same(ours.dtype, theirs.dtype) &&
+      std::equal(ours.shape.begin(), ours.shape.end(), theirs.shape.begin(), theirs.shape.end())) {
+    return true;
   }
-  if (!ours.plain || !theirs.plain || transformed_.contains(ours.name)) return;
+  add("V113", std::string(ours.name),
+      "expected " + dtype_name(theirs.dtype) + " " + shape_text(theirs.shape) +
+          " as in the source, found " + dtype_name(ours.dtype) + " " + shape_text(ours.shape),
+      "export again");
+  return false;
+}
+
+// Of a pruned tensor every element is the source's or zero.
+void Verifier::compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  if (!same_form(ours, theirs) || !ours.plain || !theirs.plain) return;
+  const Container& source = request_.source->container();
+  int64_t bad = -1;
+  for (uint64_t at = 0; at < ours.stored_bytes && bad < 0; at += kPieceBytes) {
+    bad = first_not_kept(ours, theirs, at, std::min(ours.stored_bytes, at + kPieceBytes));
+    container_->release(ours);
+    source.release(theirs);
+  }
+  if (bad < 0) return;
+  add("V113", std::string(ours.name),
+      "element " + std::to_string(bad) + " is neither the source's nor zero", "export again");
+}
+
+void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+  if (!same_form(ours, theirs)) return;
+  if (!ours.plain || !theirs.plain) return;
   for (uint64_t at = 0; at < ours.stored_bytes; at += kPieceBytes) {
     const uint64_t n = std::min(kPieceBytes, ours.stored_bytes - at);
     if (std::memcmp(ours.data + at, theirs.data + at, n) != 0) {
@@ -394,6 +430,7 @@ void Verifier::compare_quantized(const StoredParam& p, const mopt::StoredTensor&
 }
 
 void Verifier::compare_with_source() {
+  const std::set<std::string> transformed = transformed_tensors(request_.directory);
   for (const mopt::StoredTensor& theirs : request_.source->container().tensors()) {
     const auto quantized = params_.find(std::string(theirs.name));
     if (quantized != params_.end() && quantized->second->weight) {
@@ -401,7 +438,11 @@ void Verifier::compare_with_source() {
       continue;
     }
     if (const mopt::StoredTensor* ours = container_->find(theirs.name)) {
-      compare_copied(*ours, theirs);
+      if (transformed.contains(std::string(theirs.name))) {
+        compare_pruned(*ours, theirs);
+      } else {
+        compare_copied(*ours, theirs);
+      }
       continue;
     }
     const bool dropped_by_rule =

@@ -20,29 +20,29 @@ using reference::round_trip;
 
 using namespace mopt::HWY_NAMESPACE;  // NOLINT: the vector functions of lanes-inl.hpp
 
-// The largest multiple of lanes() in n; the rest goes to the reference.
-HWY_INLINE int64_t whole(int64_t n) {
-  return n / lanes() * lanes();
-}
-
 float absmax(Reals x, int64_t n) {
   return visit(x, [n](const auto* p) { return mopt::HWY_NAMESPACE::absmax(p, n); });
 }
 
+template <class T, class Divide, class Round>
+HWY_INLINE void encode_pairs(const T* p, int64_t n, uint8_t* codes, const Divide& divide,
+                             const Round& round) {
+  for (int64_t i = 0; i < n; i += pair_size()) {
+    const Pair x = load_pair(p + i);
+    store_codes(
+        {encode_e4m3(round(divide(x.even)), x.even), encode_e4m3(round(divide(x.odd)), x.odd)},
+        codes + i);
+  }
+}
+
 void encode(Reals x, int64_t n, Divisor by, uint8_t* codes) {
-  const int64_t body = whole(n);
+  const int64_t body = whole_pairs(n);
   visit(x, [&](const auto* p) {
     with_divider(p, by.scale, [&](const auto& divide) HWY_ATTR {
       if (by.quotient == Quotient::kSourceType) {
-        for (int64_t i = 0; i < body; i += lanes()) {
-          const F value = load(p + i);
-          store_bytes(encode_e4m3(round_as(divide(value), p), value), codes + i);
-        }
+        encode_pairs(p, body, codes, divide, [p](F q) HWY_ATTR { return round_as(q, p); });
       } else {
-        for (int64_t i = 0; i < body; i += lanes()) {
-          const F value = load(p + i);
-          store_bytes(encode_e4m3(divide(value), value), codes + i);
-        }
+        encode_pairs(p, body, codes, divide, [](F q) HWY_ATTR { return q; });
       }
     });
   });
@@ -50,24 +50,35 @@ void encode(Reals x, int64_t n, Divisor by, uint8_t* codes) {
 }
 
 void decode(const uint8_t* codes, int64_t n, float scale, RealsOut out) {
-  const int64_t body = whole(n);
+  const int64_t body = whole_pairs(n);
   visit(out, [&](auto* to) {
-    for (int64_t i = 0; i < body; i += lanes()) {
-      store(hn::Mul(decode_e4m3_or_nan(load_bytes(codes + i)), all(scale)), to + i);
+    const F by = all(scale);
+    const uint8_t* from = codes;
+    for (int64_t i = 0; i < body; i += pair_size()) {
+      const Codes c = load_codes(from + i);
+      store_pair({hn::Mul(decode_e4m3_or_nan(c.even), by), hn::Mul(decode_e4m3_or_nan(c.odd), by)},
+                 to + i);
     }
   });
   reference::decode(codes + body, n - body, scale, offset(out, body));
 }
 
+template <class T, class U, class Divide>
+HWY_INLINE void round_trip_pairs(const T* p, int64_t n, U* to, F scale, const Divide& divide) {
+  for (int64_t i = 0; i < n; i += pair_size()) {
+    const Pair x = load_pair(p + i);
+    store_pair({hn::Mul(round_e4m3(divide(x.even), x.even), scale),
+                hn::Mul(round_e4m3(divide(x.odd), x.odd), scale)},
+               to + i);
+  }
+}
+
 void round_trip(Reals x, int64_t n, float scale, RealsOut out) {
-  const int64_t body = whole(n);
+  const int64_t body = whole_pairs(n);
   visit(x, [&](const auto* p) {
     visit(out, [&](auto* to) {
       with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
-        for (int64_t i = 0; i < body; i += lanes()) {
-          const F value = load(p + i);
-          store(hn::Mul(round_e4m3(divide(value), value), all(scale)), to + i);
-        }
+        round_trip_pairs(p, body, to, all(scale), divide);
       });
     });
   });

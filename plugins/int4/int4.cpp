@@ -21,42 +21,51 @@ using reference::encode;
 
 using namespace mopt::HWY_NAMESPACE;  // NOLINT: the vector functions of lanes-inl.hpp
 
-// The largest multiple of lanes() in n; the rest of a block goes to the reference.
-HWY_INLINE int64_t whole(int64_t n) {
-  return n / lanes() * lanes();
-}
-
 template <class T>
 void encode_block(const T* x, int64_t n, float scale, uint8_t* codes) {
   with_divider(x, scale, [&](const auto& divide) HWY_ATTR {
-    for (int64_t i = 0; i < n; i += lanes()) {
-      store_nibbles(encode_int4(divide(load(x + i))), codes + i / 2);
+    const auto by = divide;
+    uint8_t* to = codes;
+    for (int64_t i = 0; i < n; i += pair_size()) {
+      const Pair value = load_pair(x + i);
+      store_nibbles({encode_int4(by(value.even)), encode_int4(by(value.odd))}, to + i / 2);
     }
   });
 }
 
+// What a block has beyond whole pairs goes to the reference: of the usual sizes only blocks of 16,
+// with AVX-512.
 void encode(Reals x, const Blocks& blocks, float* scales, uint8_t* codes) {
-  const int64_t size = blocks.size, body = whole(size);
+  const int64_t size = blocks.size, body = whole_pairs(size);
   visit(x, [&](const auto* p) {
     block_absmax(p, blocks.count, size, scales);
     for (int64_t b = 0; b < blocks.count; ++b) {
-      scales[b] = bounded_scale(scales[b], int4::kMax, x.type);
-      encode_block(p + b * size, body, scales[b], codes + b * size / 2);
+      const float scale = bounded_scale(scales[b], int4::kMax, x.type);
+      scales[b] = scale;
+      encode_block(p + b * size, body, scale, codes + b * size / 2);
+      if (body == size) continue;
       const int64_t rest = b * size + body;
-      reference::encode_run(offset(x, rest), size - body, scales[b], codes + rest / 2);
+      reference::encode_run(offset(x, rest), size - body, scale, codes + rest / 2);
     }
   });
 }
 
+template <class T>
+void decode_block(const uint8_t* codes, int64_t n, float scale, T* to) {
+  const F by = all(scale);
+  for (int64_t i = 0; i < n; i += pair_size()) {
+    const Codes c = load_nibbles(codes + i / 2);
+    store_pair({hn::Mul(decode_int4(c.even), by), hn::Mul(decode_int4(c.odd), by)}, to + i);
+  }
+}
+
 void decode(const float* scales, const uint8_t* codes, const Blocks& blocks, RealsOut out) {
-  const int64_t size = blocks.size, body = whole(size);
+  const int64_t size = blocks.size, body = whole_pairs(size);
   visit(out, [&](auto* to) {
     for (int64_t b = 0; b < blocks.count; ++b) {
-      const int64_t first = b * size;
-      for (int64_t i = first; i < first + body; i += lanes()) {
-        store(hn::Mul(decode_int4(load_nibbles(codes + i / 2)), all(scales[b])), to + i);
-      }
-      const int64_t rest = first + body;
+      decode_block(codes + b * size / 2, body, scales[b], to + b * size);
+      if (body == size) continue;
+      const int64_t rest = b * size + body;
       reference::decode_run(codes + rest / 2, size - body, scales[b], offset(out, rest));
     }
   });

@@ -20,47 +20,57 @@ using reference::round_trip;
 
 using namespace mopt::HWY_NAMESPACE;  // NOLINT: the vector functions of lanes-inl.hpp
 
-// The largest multiple of lanes() in n; the rest goes to the reference.
-HWY_INLINE int64_t whole(int64_t n) {
-  return n / lanes() * lanes();
-}
-
 float absmax(Reals x, int64_t n) {
   return visit(x, [n](const auto* p) { return mopt::HWY_NAMESPACE::absmax(p, n); });
 }
 
+template <class T, class Divide>
+HWY_INLINE void encode_pairs(const T* p, int64_t n, uint8_t* codes, const Divide& divide) {
+  for (int64_t i = 0; i < n; i += pair_size()) {
+    const Pair x = load_pair(p + i);
+    store_codes({encode_int8(divide(x.even)), encode_int8(divide(x.odd))}, codes + i);
+  }
+}
+
 void encode(Reals x, int64_t n, float scale, int8_t* codes) {
-  const int64_t body = whole(n);
+  const int64_t body = whole_pairs(n);
   visit(x, [&](const auto* p) {
-    auto* to = reinterpret_cast<uint8_t*>(codes);
     with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
-      for (int64_t i = 0; i < body; i += lanes()) {
-        store_bytes(encode_int8(divide(load(p + i))), to + i);
-      }
+      encode_pairs(p, body, reinterpret_cast<uint8_t*>(codes), divide);
     });
   });
   reference::encode(offset(x, body), n - body, scale, codes + body);
 }
 
 void decode(const int8_t* codes, int64_t n, float scale, RealsOut out) {
-  const int64_t body = whole(n);
+  const int64_t body = whole_pairs(n);
   visit(out, [&](auto* to) {
+    const F by = all(scale);
     const auto* from = reinterpret_cast<const uint8_t*>(codes);
-    for (int64_t i = 0; i < body; i += lanes()) {
-      store(hn::Mul(decode_int8(load_bytes(from + i)), all(scale)), to + i);
+    for (int64_t i = 0; i < body; i += pair_size()) {
+      const Codes c = load_codes(from + i);
+      store_pair({hn::Mul(decode_int8(c.even), by), hn::Mul(decode_int8(c.odd), by)}, to + i);
     }
   });
   reference::decode(codes + body, n - body, scale, offset(out, body));
 }
 
+template <class T, class U, class Divide>
+HWY_INLINE void round_trip_pairs(const T* p, int64_t n, U* to, F scale, const Divide& divide) {
+  for (int64_t i = 0; i < n; i += pair_size()) {
+    const Pair x = load_pair(p + i);
+    store_pair(
+        {hn::Mul(round_int8(divide(x.even)), scale), hn::Mul(round_int8(divide(x.odd)), scale)},
+        to + i);
+  }
+}
+
 void round_trip(Reals x, int64_t n, float scale, RealsOut out) {
-  const int64_t body = whole(n);
+  const int64_t body = whole_pairs(n);
   visit(x, [&](const auto* p) {
     visit(out, [&](auto* to) {
       with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
-        for (int64_t i = 0; i < body; i += lanes()) {
-          store(hn::Mul(round_int8(divide(load(p + i))), all(scale)), to + i);
-        }
+        round_trip_pairs(p, body, to, all(scale), divide);
       });
     });
   });

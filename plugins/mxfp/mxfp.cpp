@@ -31,8 +31,8 @@ struct E2m1 {
   static HWY_INLINE W encode(F x) { return encode_e2m1_tie_to_zero(x); }
   static HWY_INLINE F decode(W code) { return decode_e2m1(code); }
   static HWY_INLINE F round(F x) { return decode(encode(x)); }
-  static HWY_INLINE void put(W codes, uint8_t* to, int64_t i) { store_nibbles(codes, to + i / 2); }
-  static HWY_INLINE W get(const uint8_t* from, int64_t i) { return load_nibbles(from + i / 2); }
+  static HWY_INLINE void put(Codes c, uint8_t* to, int64_t i) { store_nibbles(c, to + i / 2); }
+  static HWY_INLINE Codes get(const uint8_t* from, int64_t i) { return load_nibbles(from + i / 2); }
 };
 struct E4m3 {
   static constexpr float kBound = e4m3::kMax;
@@ -40,8 +40,8 @@ struct E4m3 {
   static HWY_INLINE W encode(F x) { return encode_e4m3(x, x); }
   static HWY_INLINE F decode(W code) { return decode_e4m3_or_nan(code); }
   static HWY_INLINE F round(F x) { return round_e4m3(x, x); }
-  static HWY_INLINE void put(W codes, uint8_t* to, int64_t i) { store_bytes(codes, to + i); }
-  static HWY_INLINE W get(const uint8_t* from, int64_t i) { return load_bytes(from + i); }
+  static HWY_INLINE void put(Codes c, uint8_t* to, int64_t i) { store_codes(c, to + i); }
+  static HWY_INLINE Codes get(const uint8_t* from, int64_t i) { return load_codes(from + i); }
 };
 
 // Calls fn with the type of the element.
@@ -88,58 +88,67 @@ void for_batches(const T* x, int64_t count, const Body& body) {
 }
 
 template <class E, class T>
-void encode_typed(const T* x, int64_t count, uint8_t* scales, uint8_t* codes) {
-  const auto body = [&](int64_t first, int64_t n, const Batch& batch) HWY_ATTR {
-    std::copy_n(batch.codes, n, scales + first);
-    for (int64_t b = 0; b < n; ++b) {
-      const F inverse = all(batch.inverse[b]);
-      const T* block = x + (first + b) * kBlock;
-      for (int64_t i = 0; i < kBlock; i += lanes()) {
-        E::put(E::encode(hn::Mul(load(block + i), inverse)), codes + (first + b) * E::kBytes, i);
-      }
+void encode_batch(const T* x, int64_t count, const Batch& batch, uint8_t* codes) {
+  for (int64_t b = 0; b < count; ++b) {
+    const F inverse = all(batch.inverse[b]);
+    for (int64_t i = 0; i < kBlock; i += pair_size()) {
+      const Pair p = load_pair(x + b * kBlock + i);
+      E::put({E::encode(hn::Mul(p.even, inverse)), E::encode(hn::Mul(p.odd, inverse))},
+             codes + b * E::kBytes, i);
     }
-  };
-  for_batches<E>(x, count, body);
+  }
 }
 
 void encode(Reals x, const Blocks& blocks, uint8_t* scales, uint8_t* codes) {
   with_element(blocks.element, [&]<class E>(E) {
-    visit(x, [&](const auto* p) { encode_typed<E>(p, blocks.count, scales, codes); });
-  });
-}
-
-void decode(const uint8_t* scales, const uint8_t* codes, const Blocks& blocks, RealsOut out) {
-  with_element(blocks.element, [&]<class E>(E) {
-    visit(out, [&](auto* to) {
-      for (int64_t b = 0; b < blocks.count; ++b) {
-        const F scale = all(e8m0::decode(scales[b]));
-        for (int64_t i = 0; i < kBlock; i += lanes()) {
-          const F value = E::decode(E::get(codes + b * E::kBytes, i));
-          store(hn::Mul(value, scale), to + b * kBlock + i);
-        }
-      }
+    visit(x, [&](const auto* p) {
+      for_batches<E>(p, blocks.count, [&](int64_t first, int64_t n, const Batch& batch) HWY_ATTR {
+        std::copy_n(batch.codes, n, scales + first);
+        encode_batch<E>(p + first * kBlock, n, batch, codes + first * E::kBytes);
+      });
     });
   });
 }
 
-template <class E, class T, class U>
-void round_trip_typed(const T* x, int64_t count, U* to) {
-  const auto body = [&](int64_t first, int64_t n, const Batch& batch) HWY_ATTR {
-    for (int64_t b = 0; b < n; ++b) {
-      const F inverse = all(batch.inverse[b]), scale = all(batch.scale[b]);
-      const int64_t begin = (first + b) * kBlock;
-      for (int64_t i = begin; i < begin + kBlock; i += lanes()) {
-        store(hn::Mul(E::round(hn::Mul(load(x + i), inverse)), scale), to + i);
-      }
+template <class E, class T>
+void decode_blocks(const uint8_t* scales, const uint8_t* codes, int64_t count, T* to) {
+  for (int64_t b = 0; b < count; ++b) {
+    const F scale = all(e8m0::decode(scales[b]));
+    for (int64_t i = 0; i < kBlock; i += pair_size()) {
+      const Codes c = E::get(codes + b * E::kBytes, i);
+      store_pair({hn::Mul(E::decode(c.even), scale), hn::Mul(E::decode(c.odd), scale)},
+                 to + b * kBlock + i);
     }
-  };
-  for_batches<E>(x, count, body);
+  }
+}
+
+void decode(const uint8_t* scales, const uint8_t* codes, const Blocks& blocks, RealsOut out) {
+  with_element(blocks.element, [&]<class E>(E) {
+    visit(out, [&](auto* to) { decode_blocks<E>(scales, codes, blocks.count, to); });
+  });
+}
+
+template <class E, class T, class U>
+void round_trip_batch(const T* x, int64_t count, const Batch& batch, U* to) {
+  for (int64_t b = 0; b < count; ++b) {
+    const F inverse = all(batch.inverse[b]), scale = all(batch.scale[b]);
+    for (int64_t i = b * kBlock; i < (b + 1) * kBlock; i += pair_size()) {
+      const Pair p = load_pair(x + i);
+      store_pair({hn::Mul(E::round(hn::Mul(p.even, inverse)), scale),
+                  hn::Mul(E::round(hn::Mul(p.odd, inverse)), scale)},
+                 to + i);
+    }
+  }
 }
 
 void round_trip(Reals x, const Blocks& blocks, RealsOut out) {
   with_element(blocks.element, [&]<class E>(E) {
     visit(x, [&](const auto* p) {
-      visit(out, [&](auto* to) { round_trip_typed<E>(p, blocks.count, to); });
+      visit(out, [&](auto* to) {
+        for_batches<E>(p, blocks.count, [&](int64_t first, int64_t n, const Batch& batch) HWY_ATTR {
+          round_trip_batch<E>(p + first * kBlock, n, batch, to + first * kBlock);
+        });
+      });
     });
   });
 }

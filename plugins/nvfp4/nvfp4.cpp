@@ -46,21 +46,31 @@ void find_scales(float global, Batch& batch) {
   }
 }
 
+// A pair of vectors is one block of 16 or part of one of 32; with AVX-512 it is two blocks of 16.
+// The value of its block for every lane, `b` being the first one.
+HWY_INLINE F per_lane(const float* values, int64_t b, int64_t size) {
+  if constexpr (hn::MaxLanes(Floats()) == 16) {
+    if (size == 16) return hn::ConcatLowerLower(Floats(), all(values[b + 1]), all(values[b]));
+  }
+  return all(values[b]);
+}
+
 // Dividers of a batch's blocks. A step that underflows becomes infinity: every quotient is then
 // zero.
 struct Divisions {
-  HWY_INLINE ByDivision operator()(const Batch& batch, int64_t b) const {
-    const F step = all(batch.step[b]);
+  HWY_INLINE ByDivision operator()(const Batch& batch, int64_t b, int64_t size) const {
+    const F step = per_lane(batch.step, b, size);
     return ByDivision(hn::IfThenElse(hn::Gt(step, all(0.0f)), step, hn::Inf(Floats())));
   }
 };
 struct Products {
-  HWY_INLINE ByProduct operator()(const Batch& batch, int64_t b) const {
-    return {all(batch.step[b]), all(batch.inverse[b])};
+  HWY_INLINE ByProduct operator()(const Batch& batch, int64_t b, int64_t size) const {
+    return {per_lane(batch.step, b, size), per_lane(batch.inverse, b, size)};
   }
 };
 
-// Calls body(first block, number of blocks, batch, dividers) with ranges and scales found.
+// Calls body(first block, number of blocks, batch, dividers) with ranges and scales found. Where a
+// block is half a pair, the last one of an odd number is not among them.
 template <class T, class Body>
 void for_batches(const T* x, const Blocks& blocks, const Body& body) {
   // Block scales lie within [2^-9, 448].
@@ -78,58 +88,104 @@ void for_batches(const T* x, const Blocks& blocks, const Body& body) {
   }
 }
 
+// Elements of `count` blocks that are whole pairs.
+HWY_INLINE int64_t paired(int64_t count, int64_t size) {
+  return whole_pairs(count * size);
+}
+
 float absmax(Reals x, int64_t n) {
   return visit(x, [n](const auto* p) { return mopt::HWY_NAMESPACE::absmax(p, n); });
 }
 
-template <class T>
-void encode_typed(const T* x, const Blocks& blocks, uint8_t* scales, uint8_t* codes) {
-  const auto body = [&](int64_t first, int64_t count, const Batch& batch, const auto& dividers)
-                        HWY_ATTR {
-                          std::copy_n(batch.scales, count, scales + first);
-                          for (int64_t b = 0; b < count; ++b) {
-                            const auto divide = dividers(batch, b);
-                            const int64_t begin = (first + b) * blocks.size;
-                            for (int64_t i = begin; i < begin + blocks.size; i += lanes()) {
-                              store_nibbles(encode_e2m1(divide(load(x + i))), codes + i / 2);
-                            }
-                          }
-                        };
-  for_batches(x, blocks, body);
+template <class T, class Dividers>
+void encode_batch(const T* x, int64_t n, int64_t size, const Batch& batch, const Dividers& dividers,
+                  uint8_t* codes) {
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = i + std::max(size, pair_size());
+    const auto divide = dividers(batch, i / size, size);
+    for (; i < end; i += pair_size()) {
+      const Pair p = load_pair(x + i);
+      store_nibbles({encode_e2m1(divide(p.even)), encode_e2m1(divide(p.odd))}, codes + i / 2);
+    }
+  }
 }
 
 void encode(Reals x, const Blocks& blocks, uint8_t* scales, uint8_t* codes) {
-  visit(x, [&](const auto* p) { encode_typed(p, blocks, scales, codes); });
+  const int64_t size = blocks.size;
+  visit(x, [&](const auto* p) {
+    for_batches(p, blocks,
+                [&](int64_t first, int64_t count, const Batch& batch, const auto& dividers)
+                    HWY_ATTR {
+                      std::copy_n(batch.scales, count, scales + first);
+                      encode_batch(p + first * size, paired(count, size), size, batch, dividers,
+                                   codes + first * size / 2);
+                    });
+  });
+  const int64_t done = paired(blocks.count, size) / size;
+  reference::encode(offset(x, done * size), {blocks.count - done, size, blocks.global},
+                    scales + done, codes + done * size / 2);
+}
+
+template <class T>
+void decode_batch(const uint8_t* codes, int64_t n, int64_t size, const float* steps, T* to) {
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = i + std::max(size, pair_size());
+    const F step = per_lane(steps, i / size, size);
+    for (; i < end; i += pair_size()) {
+      const Codes c = load_nibbles(codes + i / 2);
+      store_pair({hn::Mul(decode_e2m1(c.even), step), hn::Mul(decode_e2m1(c.odd), step)}, to + i);
+    }
+  }
 }
 
 void decode(const uint8_t* scales, const uint8_t* codes, const Blocks& blocks, RealsOut out) {
+  const int64_t size = blocks.size;
   visit(out, [&](auto* to) {
-    for (int64_t b = 0; b < blocks.count; ++b) {
-      const F step = all(e4m3::decode(scales[b]) * blocks.global);
-      for (int64_t i = b * blocks.size; i < (b + 1) * blocks.size; i += lanes()) {
-        store(hn::Mul(decode_e2m1(load_nibbles(codes + i / 2)), step), to + i);
+    float steps[kBatch];
+    for (int64_t first = 0; first < blocks.count; first += kBatch) {
+      const int64_t count = std::min(kBatch, blocks.count - first);
+      for (int64_t b = 0; b < count; ++b) {
+        steps[b] = e4m3::decode(scales[first + b]) * blocks.global;
       }
+      decode_batch(codes + first * size / 2, paired(count, size), size, steps, to + first * size);
     }
   });
+  const int64_t done = paired(blocks.count, size) / size;
+  reference::decode(scales + done, codes + done * size / 2,
+                    {blocks.count - done, size, blocks.global}, offset(out, done * size));
+}
+
+template <class T, class Dividers, class U>
+void round_trip_batch(const T* x, int64_t n, int64_t size, const Batch& batch,
+                      const Dividers& dividers, U* to) {
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = i + std::max(size, pair_size());
+    const auto divide = dividers(batch, i / size, size);
+    const F step = per_lane(batch.step, i / size, size);
+    for (; i < end; i += pair_size()) {
+      const Pair p = load_pair(x + i);
+      store_pair(
+          {hn::Mul(round_e2m1(divide(p.even)), step), hn::Mul(round_e2m1(divide(p.odd)), step)},
+          to + i);
+    }
+  }
 }
 
 void round_trip(Reals x, const Blocks& blocks, RealsOut out) {
+  const int64_t size = blocks.size;
   visit(x, [&](const auto* p) {
     visit(out, [&](auto* to) {
-      const auto body = [&](int64_t first, int64_t count, const Batch& batch, const auto& dividers)
-                            HWY_ATTR {
-                              for (int64_t b = 0; b < count; ++b) {
-                                const auto divide = dividers(batch, b);
-                                const F step = all(batch.step[b]);
-                                const int64_t begin = (first + b) * blocks.size;
-                                for (int64_t i = begin; i < begin + blocks.size; i += lanes()) {
-                                  store(hn::Mul(round_e2m1(divide(load(p + i))), step), to + i);
-                                }
-                              }
-                            };
-      for_batches(p, blocks, body);
+      for_batches(p, blocks,
+                  [&](int64_t first, int64_t count, const Batch& batch, const auto& dividers)
+                      HWY_ATTR {
+                        round_trip_batch(p + first * size, paired(count, size), size, batch,
+                                         dividers, to + first * size);
+                      });
     });
   });
+  const int64_t done = paired(blocks.count, size) / size;
+  reference::round_trip(offset(x, done * size), {blocks.count - done, size, blocks.global},
+                        offset(out, done * size));
 }
 
 #endif

@@ -9,7 +9,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace mopt::compute::HWY_NAMESPACE {
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if MOPT_NO_LANES
 
 void activation_simd(const ActivationProblem& p) {
   activation_reference(p);

@@ -34,8 +34,11 @@ Array attend(std::string_view kernel, const Extents& e, const Inputs& in) {
   return y;
 }
 
+// False for the one row that depends on the type and on the CPU.
 bool runs(std::string_view kernel, DLDataType dtype) {
-  return kernel != "attention.avx512_bf16" || same(dtype, kBf16);
+  const Array x(dtype, {1, 1, 1, 1});
+  return kernel != "attention.avx512_bf16" ||
+         attention_avx512_bf16_refuses({*x, *x, *x, 1.0f, 0, *x}).empty();
 }
 
 // One output element in fp64, without any rounding in between.
@@ -91,6 +94,7 @@ TEST_CASE("attention: every kernel agrees with the reference") {
 
 TEST_CASE("attention: large scores do not overflow, and one key gives its value back") {
   for (const std::string_view kernel : attention_kernels()) {
+    if (!runs(kernel, kBf16)) continue;
     const Extents e{1, 20, 20, 1, 1, 16, 1};
     Inputs in = inputs(e, kBf16);
     for (int64_t i = 0; i < in.q->elements(); ++i)
@@ -117,6 +121,7 @@ TEST_CASE("attention: a scale that is not positive is left to the reference") {
 
 TEST_CASE("attention: what comes later does not matter") {
   for (const std::string_view kernel : attention_kernels()) {
+    if (!runs(kernel, kBf16)) continue;
     const Extents e{1, 100, 100, 2, 1, 32, 0};
     Inputs in = inputs(e, kBf16);
     const Array before = attend(kernel, e, in);

@@ -62,6 +62,24 @@ TEST_CASE("cast: every kernel gives the bits of the scalar rule, for all pattern
   }
 }
 
+TEST_CASE("cast: any NaN stays a NaN of its sign") {
+  for (const std::string_view kernel : cast_kernels()) {
+    for (const DLDataType half : {kBf16, kF16}) {
+      Array x(kF32, {16});
+      const uint32_t nans[] = {0x7F800001u, 0x7FFFFFFFu, 0x7FC00000u, 0x7F80FFFFu};
+      for (int64_t i = 0; i < 16; ++i) {
+        x->as<uint32_t>()[i] = nans[i % 4] | (i % 8 < 4 ? 0u : 0x80000000u);
+      }
+      const Array y = converted(kernel, x, half);
+      for (int64_t i = 0; i < 16; ++i) {
+        CAPTURE(i);
+        CHECK(std::isnan(y.at(i)));
+        CHECK(std::signbit(y.at(i)) == std::signbit(x.at(i)));
+      }
+    }
+  }
+}
+
 TEST_CASE("cast: rounding is to the nearest value, a tie to the even pattern") {
   for (const DLDataType half : {kBf16, kF16}) {
     const Array values = converted("cast.reference", all_patterns(half), kF32);

@@ -31,7 +31,9 @@ struct LinearKernel {
 };
 
 // Products of bf16 are accumulated in fp32, the bias is added in fp32, and the sum is rounded once.
-// A row of y depends neither on the other rows, nor on their number, nor on the number of threads.
+// A row of y never depends on the other rows nor on the number of threads. It does not depend on
+// the number of rows either where oneDNN has blocked products (AVX-512); on other CPUs oneDNN
+// chooses the order of a sum by the number of rows in a tile.
 class PreparedLinear {
  public:
   // Copies what it needs: weight and bias may go away afterwards.

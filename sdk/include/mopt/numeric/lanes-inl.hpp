@@ -1,6 +1,10 @@
 // The element conversions over Highway vectors. A "-inl" header in Highway's sense: it is included
 // once per instruction set, inside the foreach_target loop of a kernel file, after highway.h. Bit
 // for bit the scalar functions of this folder; whoever uses it needs Highway.
+//
+// Speed: an element costs about one vector instruction of 32 bytes (widen, divide, round, pack), so
+// one core of a 2.6 GHz Zen 4 encodes 7 (NVFP4) to 16 (INT8) GB/s of bf16 from cache, where its
+// memory gives 22 GB/s; two cores are at what their memory gives (tests/bench/encode_bench.cpp).
 #if defined(MOPT_NUMERIC_LANES_INL) == defined(HWY_TARGET_TOGGLE)
 #  ifdef MOPT_NUMERIC_LANES_INL
 #    undef MOPT_NUMERIC_LANES_INL
@@ -53,22 +57,63 @@ HWY_INLINE W select(hn::Mask<Floats> mask, W yes, W no) {
 
 // ---- memory ----------------------------------------------------------------------------------
 
-HWY_INLINE F load(const float* p) {
-  return hn::LoadU(Floats(), p);
+// 2 * lanes() consecutive elements, those of even and those of odd index apart. Two bf16 fill a
+// 32-bit lane, so do two bytes of codes after widening: neither way needs a shuffle, and a pair of
+// 4-bit codes is one byte.
+struct Pair {
+  F even, odd;
+};
+struct Codes {
+  W even, odd;
+};
+HWY_INLINE int64_t pair_size() {
+  return 2 * lanes();
 }
-HWY_INLINE F load(const Bf16* p) {
-  const auto halves = hn::LoadU(Halves(), &p->bits);
-  return floats(hn::ShiftLeft<16>(hn::PromoteTo(Words(), halves)));
+// The largest multiple of pair_size() in n; the rest goes to the reference.
+HWY_INLINE int64_t whole_pairs(int64_t n) {
+  return n / pair_size() * pair_size();
 }
-HWY_INLINE F load(const F16* p) {
-  using HalfFloats = hn::Rebind<hwy::float16_t, Floats>;
-  return hn::PromoteTo(Floats(),
-                       hn::LoadU(HalfFloats(), reinterpret_cast<const hwy::float16_t*>(p)));
+
+HWY_INLINE Pair load_pair(const float* p) {
+  Pair x;
+  hn::LoadInterleaved2(Floats(), p, x.even, x.odd);
+  return x;
 }
-HWY_INLINE W load_bytes(const uint8_t* p) {
-  return hn::PromoteTo(Words(), hn::LoadU(Bytes(), p));
+HWY_INLINE Pair load_pair(const Bf16* p) {
+  const hn::RepartitionToNarrow<Words> halves;
+  const W both = hn::BitCast(Words(), hn::LoadU(halves, &p->bits));
+  return {floats(hn::ShiftLeft<16>(both)), floats(hn::And(both, all_words(0xFFFF0000)))};
 }
-// The low byte of every lane.
+HWY_INLINE Pair load_pair(const F16* p) {
+  const hn::Rebind<hwy::float16_t, Floats> halves;
+  const auto* raw = reinterpret_cast<const hwy::float16_t*>(p);
+  const F low = hn::PromoteTo(Floats(), hn::LoadU(halves, raw));
+  const F high = hn::PromoteTo(Floats(), hn::LoadU(halves, raw + lanes()));
+  return {hn::ConcatEven(Floats(), high, low), hn::ConcatOdd(Floats(), high, low)};
+}
+
+// Codes of a byte each; of every lane the low byte counts, the others are zero.
+HWY_INLINE Codes load_codes(const uint8_t* p) {
+  const hn::RepartitionToNarrow<Halves> bytes;
+  const auto halves = hn::BitCast(Halves(), hn::LoadU(bytes, p));
+  const W both = hn::PromoteTo(Words(), halves);
+  return {hn::And(both, all_words(0xFF)), hn::ShiftRight<8>(both)};
+}
+HWY_INLINE void store_codes(Codes x, uint8_t* p) {
+  const hn::RepartitionToNarrow<Halves> bytes;
+  const W both = hn::Or(x.even, hn::ShiftLeft<8>(x.odd));
+  hn::StoreU(hn::BitCast(bytes, hn::TruncateTo(Halves(), both)), bytes, p);
+}
+// Codes of four bits, the even one in the low nibble: lanes() bytes.
+HWY_INLINE Codes load_nibbles(const uint8_t* p) {
+  const W both = hn::PromoteTo(Words(), hn::LoadU(Bytes(), p));
+  return {hn::And(both, all_words(15)), hn::ShiftRight<4>(both)};
+}
+HWY_INLINE void store_nibbles(Codes x, uint8_t* p) {
+  const W both = hn::Or(x.even, hn::ShiftLeft<4>(x.odd));
+  hn::StoreU(hn::TruncateTo(Bytes(), both), Bytes(), p);
+}
+// The low byte of every lane, in order.
 HWY_INLINE void store_bytes(W x, uint8_t* p) {
   hn::StoreU(hn::TruncateTo(Bytes(), x), Bytes(), p);
 }
@@ -80,19 +125,24 @@ HWY_INLINE W bf16_bits(F x) {
   const W odd = hn::And(hn::ShiftRight<16>(raw), all_words(1));
   return hn::Add(raw, hn::Add(odd, all_words(0x7FFF)));
 }
-HWY_INLINE void store(F x, float* p) {
-  hn::StoreU(x, Floats(), p);
+HWY_INLINE void store_pair(Pair x, float* p) {
+  hn::StoreInterleaved2(x.even, x.odd, Floats(), p);
 }
-HWY_INLINE void store(F x, Bf16* p) {
-  const W halves = hn::ShiftRight<16>(bf16_bits(x));
-  hn::StoreU(hn::TruncateTo(Halves(), halves), Halves(), &p->bits);
+HWY_INLINE void store_pair(Pair x, Bf16* p) {
+  const hn::RepartitionToNarrow<Words> halves;
+  const W low = hn::ShiftRight<16>(bf16_bits(x.even));
+  const W both = hn::Or(low, hn::And(bf16_bits(x.odd), all_words(0xFFFF0000)));
+  hn::StoreU(hn::BitCast(halves, both), halves, &p->bits);
 }
 // Through the scalar rule: binary16 is never the type of a result in a hot loop.
-HWY_INLINE void store(F x, F16* p) {
-  HWY_ALIGN float buffer[16];
-  hn::Store(x, Floats(), buffer);
-  for (int64_t i = 0; i < lanes(); ++i)
-    p[i].bits = fp16::encode(buffer[i]);
+HWY_INLINE void store_pair(Pair x, F16* p) {
+  HWY_ALIGN float even[16], odd[16];
+  hn::Store(x.even, Floats(), even);
+  hn::Store(x.odd, Floats(), odd);
+  for (int64_t i = 0; i < lanes(); ++i) {
+    put(even[i], p[2 * i]);
+    put(odd[i], p[2 * i + 1]);
+  }
 }
 
 // ---- rounding to the type of the source ------------------------------------------------------
@@ -115,34 +165,43 @@ HWY_INLINE F round_as(F x, const F16*) {
 
 // ---- E4M3 ------------------------------------------------------------------------------------
 
-// |x| up to 448 in steps of E4M3, ties to even, as a sum with a power of two that has no finer
-// bits; `step` is that power: 2^20 times the power of two below |x|, at least 2^-6.
+// The codes of a float with few mantissa bits count its values from zero up: in each binade the
+// same number of equal steps, and below the smallest normal number steps as in the first binade. So
+// adding to |x| a power of two whose own last bit is worth one step rounds it, ties to even, and
+// leaves the number of steps in the low bits of the sum. Adding what the binades below hold gives
+// the code.
 struct StepSum {
-  F sum;
-  W step;
+  F sum;     // |x| + base
+  F base;    // the power of two, and an even number of steps that makes the codes come out right
+  W binade;  // the exponent bits of |x|, at least those of the smallest normal number
 };
-HWY_INLINE StepSum sum_e4m3(F x) {
-  // Where an argument is NaN, Min and Max return the second one: NaN stays NaN.
-  const F a = hn::Min(all(e4m3::kMax), hn::Abs(x));
-  const W binade = hn::And(bits(hn::Max(all(e4m3::kMinNormal), a)), all_words(0x7F800000));
-  const W step = hn::Add(binade, all_words(20u << 23));
-  return {hn::Add(a, floats(step)), step};
+// The sign bit of x where that of a code of Bits bits is, above its other bits.
+template <int kBits>
+HWY_INLINE W with_sign(W code, F x) {
+  const W sign = hn::ShiftRight<32 - kBits>(bits(x));
+  return hn::Or(hn::And(code, all_words((1u << (kBits - 1)) - 1)),
+                hn::And(sign, all_words(1u << (kBits - 1))));
 }
 
+// 8 steps per binade, one step is 2^-3 of it. Where an argument is NaN, Min and Max return the
+// second one: NaN stays NaN.
+HWY_INLINE StepSum sum_e4m3(F x) {
+  constexpr uint32_t kBelow = 8 * (127 - 6);  // what `binade >> 20` has too much
+  const F a = hn::Min(all(e4m3::kMax), hn::Abs(x));
+  const W binade = hn::And(bits(hn::Max(all(e4m3::kMinNormal), a)), all_words(0x7F800000));
+  const F base = floats(hn::Add(binade, all_words(20u << 23 | (0u - kBelow) % 128)));
+  return {hn::Add(a, base), base, binade};
+}
 // e4m3::encode of a number that is not NaN; the sign is that of `signed_like`, which a quotient
 // that became zero may have lost.
 HWY_INLINE W encode_e4m3(F x, F signed_like) {
   const StepSum s = sum_e4m3(x);
-  // Eight codes per binade: 8 * (exponent + 6) counts those below.
-  const W below = hn::Sub(hn::ShiftRight<20>(s.step), all_words(8 * (127 + 20 - 6)));
-  const W magnitude = hn::Add(hn::Sub(bits(s.sum), s.step), below);
-  return hn::Or(magnitude, hn::And(hn::ShiftRight<24>(bits(signed_like)), all_words(0x80)));
+  return with_sign<8>(hn::Add(bits(s.sum), hn::ShiftRight<20>(s.binade)), signed_like);
 }
-
 // The value of e4m3::encode(x) with that sign; NaN stays NaN.
 HWY_INLINE F round_e4m3(F x, F signed_like) {
   const StepSum s = sum_e4m3(x);
-  return hn::CopySign(hn::Sub(s.sum, floats(s.step)), signed_like);
+  return hn::CopySign(hn::Sub(s.sum, s.base), signed_like);
 }
 
 // e4m3::decode for codes that are not NaN.
@@ -166,28 +225,27 @@ HWY_INLINE F decode_e4m3_or_nan(W code) {
 
 // ---- E2M1 ------------------------------------------------------------------------------------
 
-// The same for E2M1, |x| up to 6; the power is 2^22 below 2, 2^23 below 4, 2^24 above.
+// 2 steps per binade, one step is half of it.
 HWY_INLINE StepSum sum_e2m1(F x) {
+  constexpr uint32_t kBelow = 2 * 127;  // what `binade >> 22` has too much
   const F a = hn::Min(hn::Abs(x), all(6.0f));
   const W binade = hn::And(bits(hn::Max(a, all(1.0f))), all_words(0x7F800000));
-  const W step = hn::Add(binade, all_words(22u << 23));
-  return {hn::Add(a, floats(step)), step};
+  const F base = floats(hn::Add(binade, all_words(22u << 23 | (0u - kBelow) % 8)));
+  return {hn::Add(a, base), base, binade};
 }
-
-// e2m1::encode.
+// e2m1::encode of a number that is zero only without a sign.
 HWY_INLINE W encode_e2m1(F x) {
   const StepSum s = sum_e2m1(x);
-  // Two codes per binade: 2 * (exponent - 22) counts those below.
-  const W below = hn::Sub(hn::ShiftRight<22>(s.step), all_words(2 * (127 + 22)));
-  const W magnitude = hn::Add(hn::Sub(bits(s.sum), s.step), below);
-  return hn::Or(magnitude, select(hn::Lt(x, all(0.0f)), all_words(8), all_words(0)));
+  return with_sign<4>(hn::Add(bits(s.sum), hn::ShiftRight<22>(s.binade)), x);
 }
-
-// The value of e2m1::encode(x).
+// The value of e2m1::encode(x), under the same condition.
 HWY_INLINE F round_e2m1(F x) {
   const StepSum s = sum_e2m1(x);
-  const F magnitude = hn::Sub(s.sum, floats(s.step));
-  return hn::IfThenElse(hn::Lt(x, all(0.0f)), hn::Neg(magnitude), magnitude);
+  return hn::CopySign(hn::Sub(s.sum, s.base), x);
+}
+// -0 as +0, everything else as it is.
+HWY_INLINE F without_negative_zero(F x) {
+  return hn::Add(x, all(0.0f));
 }
 
 // e2m1::encode_tie_to_zero.
@@ -249,9 +307,9 @@ HWY_INLINE F integer_sum(F x, float low, float high) {
   const F bounded = hn::Max(all(low), hn::Min(all(high), x));
   return hn::Add(bounded, all(0x1.8p23f));
 }
-// int8::encode in the low byte; the other bytes are undefined.
+// int8::encode.
 HWY_INLINE W encode_int8(F x) {
-  return bits(integer_sum(x, -128.0f, 127.0f));
+  return hn::And(bits(integer_sum(x, -128.0f, 127.0f)), all_words(0xFF));
 }
 // int8::round.
 HWY_INLINE F round_int8(F x) {
@@ -272,39 +330,18 @@ HWY_INLINE F decode_int4(W code) {
   return hn::ConvertTo(Floats(), hn::ShiftRight<28>(hn::BitCast(Ints(), hn::ShiftLeft<28>(code))));
 }
 
-// ---- nibbles ---------------------------------------------------------------------------------
-
-// Codes below 16, one per lane, two per byte with the even lane low: lanes() / 2 bytes.
-HWY_INLINE void store_nibbles(W codes, uint8_t* p) {
-  using Pairs = hn::RepartitionToWide<Words>;
-  using HalfBytes = hn::Rebind<uint8_t, Pairs>;
-  const auto pairs = hn::BitCast(Pairs(), codes);
-  const auto bytes = hn::Or(pairs, hn::ShiftRight<28>(pairs));
-  hn::StoreU(hn::TruncateTo(HalfBytes(), bytes), HalfBytes(), p);
-}
-// The reverse; reads lanes() / 2 bytes.
-HWY_INLINE W load_nibbles(const uint8_t* p) {
-  using Pairs = hn::RepartitionToWide<Words>;
-  using HalfWords = hn::Rebind<uint32_t, Pairs>;
-  using HalfBytes = hn::Rebind<uint8_t, Pairs>;
-  const auto words = hn::PromoteTo(HalfWords(), hn::LoadU(HalfBytes(), p));
-  const auto pairs = hn::PromoteTo(Pairs(), words);
-  const auto spread = hn::Or(pairs, hn::ShiftLeft<28>(pairs));
-  return hn::And(hn::BitCast(Words(), spread), all_words(15));
-}
-
 // ---- quotients -------------------------------------------------------------------------------
 
-// x / scale, correctly rounded, by a division.
+// x / scale, correctly rounded, but never -0; by a division.
 struct ByDivision {
   explicit ByDivision(F by) : scale(by) {}
-  HWY_INLINE F operator()(F x) const { return hn::Div(x, scale); }
+  HWY_INLINE F operator()(F x) const { return without_negative_zero(hn::Div(x, scale)); }
   F scale;
 };
 
 // The same by a product with the reciprocal and one fused correction, at a third of the cost. Equal
 // to the division for every x with at most 11 significant bits (bf16, f16) and every scale, as a
-// test shows by trying them all; but a zero loses its sign.
+// test shows by trying them all.
 struct ByProduct {
   ByProduct(F by, F reciprocal) : scale(by), inverse(reciprocal) {}
   HWY_INLINE F operator()(F x) const {
@@ -347,7 +384,7 @@ HWY_INLINE float absmax(const float* x, int64_t n) {
   const int64_t whole = n / lanes() * lanes();
   F most = all(0.0f);
   for (int64_t i = 0; i < whole; i += lanes())
-    most = hn::Max(most, hn::Abs(load(x + i)));
+    most = hn::Max(most, hn::Abs(hn::LoadU(Floats(), x + i)));
   const float rest = absmax_of(x + whole, n - whole),
               found = hn::GetLane(hn::MaxOfLanes(Floats(), most));
   return found > rest ? found : rest;
@@ -366,6 +403,19 @@ HWY_INLINE float absmax(const T* x, int64_t n) {
   const uint16_t found = hn::GetLane(hn::MaxOfLanes(d, hn::Max(first, second)));
   const float whole = magnitude_of(found, x), rest = absmax_of(x + i, n - i);
   return whole > rest ? whole : rest;
+}
+
+// Eight magnitudes as float32.
+using Eight = hn::CappedTag<uint16_t, 8>;
+HWY_INLINE void store_magnitudes(hn::Vec<Eight> x, const Bf16*, float* out) {
+  const hn::Rebind<uint32_t, Eight> words;
+  const hn::Rebind<float, Eight> values;
+  hn::StoreU(hn::BitCast(values, hn::ShiftLeft<16>(hn::PromoteTo(words, x))), values, out);
+}
+HWY_INLINE void store_magnitudes(hn::Vec<Eight> x, const F16*, float* out) {
+  const hn::Rebind<hwy::float16_t, Eight> halves;
+  const hn::Rebind<float, Eight> values;
+  hn::StoreU(hn::PromoteTo(values, hn::BitCast(halves, x)), values, out);
 }
 
 // Eight blocks of `size` elements, a multiple of 16: max |x| of each to out[0..8).
@@ -395,12 +445,14 @@ HWY_INLINE void absmax_of_eight(const T* x, int64_t size, float* out) {
     return fold(D32(), low, fold(d, range(first + 2), range(first + 3)));
   };
   const auto eight = fold(D64(), four(0), four(4));
-  HWY_ALIGN uint16_t most[16];
-  hn::Store(eight, d, most);
-  for (int64_t i = 0; i < 8; ++i) {
-    const uint16_t other = step == 16 ? most[8 + i] : uint16_t{0};
-    out[i] = magnitude_of(most[i] > other ? most[i] : other, x);
+  const Eight d8;
+  auto most = hn::Zero(d8);
+  if constexpr (hn::MaxLanes(D()) == 16) {
+    most = hn::Max(hn::LowerHalf(d8, eight), hn::UpperHalf(d8, eight));
+  } else {
+    most = eight;
   }
+  store_magnitudes(most, x, out);
 }
 
 // max |x| of each of `count` consecutive blocks of `size` elements.
