@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 
 #include "host/pipeline/checkpoint.hpp"
@@ -35,22 +36,28 @@ class Encoder {
   };
   explicit Encoder(Tools tools) : tools_(tools) {}
 
-  // Reads, encodes and writes every item of the unit. Throws Failure (M203, M205, R106, ...).
-  UnitRecord encode(const plan::Unit&, const Calibrated&);
-  const Timing& timing() const { return timing_; }
-
- private:
+  // What one reading of an item's source tells.
   struct Scan {
     float absmax = 0;
     std::string sha256;
   };
-  Scan scan(const plan::Item&) const;
-  std::vector<Scan> scan_unit(const plan::Unit&) const;
-  std::map<std::string, float> group_ranges(const plan::Unit&, const std::vector<Scan>&) const;
+  using Scans = std::vector<Scan>;  // of a unit's items, in order
+  // Before a forward through the unit: a weight that is not finite is then named itself (M203), not
+  // the activations that it spoils.
+  Scans scan(const plan::Unit&);
+  // Encodes and writes every item of the unit. Throws Failure (M205, R106, ...).
+  UnitRecord encode(const plan::Unit&, const Scans&, const Calibrated&);
+  const Timing& timing() const { return timing_; }
+
+ private:
+  Scan scan_item(const plan::Item&) const;
+  std::map<std::string, float> group_ranges(const plan::Unit&, const Scans&) const;
+  TensorRef source_tensor(const plan::Item&, Tensor& owned) const;
   void copy(const plan::Item&, class Outcomes&);
+  void copy_with_scales(const plan::Item&, size_t index, const Calibrated&, class Outcomes&);
   void quantize(const plan::Item&, size_t index, const Scan&, float group_absmax, const Calibrated&,
                 UnitRecord&, class Outcomes&);
-  void put(const plan::Item&, std::vector<NamedTensor> parts, class Outcomes&);
+  void put(const plan::Item&, std::span<const mopt_named_tensor> parts, class Outcomes&);
   Tensor prune(const plan::Item&, const TensorRef& weight, const Scan&) const;
   void add_scales(const plan::Item&, size_t index, const Calibrated&,
                   std::vector<NamedTensor>&) const;

@@ -55,6 +55,7 @@ class Journal {
     ~Closer();
   };
   Closer file_;
+  std::filesystem::path path_;
   std::vector<UnitRecord> finished_;
 };
 

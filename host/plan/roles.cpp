@@ -12,7 +12,10 @@ struct NameRole {
 };
 
 // Names that decoders on the hub use. Inside of experts "mlp." becomes "moe.expert.".
-constexpr std::array kModules{NameRole{"q_proj", "attn.q"},
+constexpr std::array kModules{NameRole{"query", "attn.q"},
+                              NameRole{"key", "attn.k"},
+                              NameRole{"value", "attn.v"},
+                              NameRole{"q_proj", "attn.q"},
                               NameRole{"k_proj", "attn.k"},
                               NameRole{"v_proj", "attn.v"},
                               NameRole{"o_proj", "attn.o"},

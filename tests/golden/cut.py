@@ -3,7 +3,7 @@
 
 models/llama_tied is copied. modelopt/llama_layer0 is modelopt/llama with its second layer left out; what the
 original wrote for the first layer does not depend on the second. Tensors that an export only copies are left
-out of nvfp4, and of fp8 all weights but two.
+out of every export, and of fp8 all weights but two.
 """
 import json, os, shutil, struct, sys
 
@@ -38,9 +38,10 @@ def copy(*names):
         shutil.copyfile(os.path.join(full, name), target)
 
 
+presets = ("nvfp4", "fp8", "int4_wo", "mxfp4")
 copy(*("models/llama_tied/" + f for f in ("config.json", "model.safetensors", "expected.safetensors")))
 copy("modelopt/llama/calib.safetensors",
-     *(f"modelopt/llama/{d}/{f}" for d in ("nvfp4", "fp8") for f in ("config.json", "hf_quant_config.json")))
+     *(f"modelopt/llama/{d}/{f}" for d in presets for f in ("config.json", "hf_quant_config.json")))
 
 cut = os.path.join(here, "modelopt/llama_layer0")
 os.makedirs(os.path.join(cut, "source"), exist_ok=True)
@@ -50,7 +51,7 @@ json.dump(config, open(os.path.join(cut, "source/config.json"), "w"), indent=1)
 source = read(os.path.join(full, "modelopt/llama/source/model.safetensors"))
 source = {k: v for k, v in source.items() if ".layers.1." not in k}
 write(os.path.join(cut, "source/model.safetensors"), source)
-for name in ("nvfp4", "fp8"):
+for name in presets:
     export = read(os.path.join(full, "modelopt/llama", name, "model.safetensors"))
     keep = {k: v for k, v in export.items() if ".layers.0." in k and source.get(k) != v}
     if name == "fp8":

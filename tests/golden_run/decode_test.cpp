@@ -7,6 +7,7 @@
 
 #include "tests/golden_run/checkpoint.hpp"
 #include "tests/golden_run/exports.hpp"
+#include "tests/golden_run/require.hpp"
 
 namespace mopt::test {
 namespace {
@@ -17,16 +18,12 @@ constexpr double kTolerance = 1e-5;  // float32 weights from the same bytes; onl
 
 StoredTensor logits(const Scratch& scratch, const GoldenModel& model, const std::string& checkpoint,
                     const std::vector<std::string>& more) {
-  std::vector<std::string> words = {"logits",
-                                    checkpoint,
-                                    "--ids",
-                                    model.calibration + ":eval.input_ids",
-                                    "--out",
-                                    checkpoint + ".logits"};
+  std::vector<std::string> words = {"logits", checkpoint,
+                                    "--ids",  model.calibration + ":eval.input_ids",
+                                    "--out",  checkpoint + ".logits"};
   words.insert(words.end(), more.begin(), more.end());
   const Outcome got = scratch.host(words);
-  CAPTURE(got.err);
-  REQUIRE(got.exit == 0);
+  require_success(got);
   return read_safetensors((scratch / checkpoint).string() + ".logits").at("logits");
 }
 
@@ -49,14 +46,12 @@ double mean_loss(const StoredTensor& logits, const std::vector<int64_t>& ids) {
 
 json eval(const Scratch& scratch, const GoldenModel& model, const std::string& checkpoint,
           const std::vector<std::string>& more = {}) {
-  std::vector<std::string> words = {"eval",     checkpoint,
-                                    "--ids",    model.calibration + ":eval.input_ids",
-                                    "--window", "24",
-                                    "--json"};
+  std::vector<std::string> words = {
+      "eval",     checkpoint, "--ids", model.calibration + ":eval.input_ids",
+      "--window", "24",       "--json"};
   words.insert(words.end(), more.begin(), more.end());
   const Outcome got = scratch.host(words);
-  CAPTURE(got.err);
-  REQUIRE(got.exit == 0);
+  require_success(got);
   return json::parse(got.out);
 }
 
@@ -64,12 +59,11 @@ json eval(const Scratch& scratch, const GoldenModel& model, const std::string& c
 
 TEST_CASE("logits of a weight-only output are those of the weights that its bytes mean") {
   const GoldenModel model = golden_llama();
-  for (const char* recipe : {"fp8_2d", "int4_wo", "w4a16_nvfp4", "int8_wo"}) {
+  for (const std::string recipe : {"fp8_2d", "int4_wo", "w4a16_nvfp4", "int8_wo"}) {
     CAPTURE(recipe);
     const Scratch scratch;
     const Outcome run = run_recipe(scratch, model, recipe, "out");
-    CAPTURE(run.err);
-    REQUIRE(run.exit == 0);
+    require_success(run);
     std::filesystem::create_directory(scratch / "plain");
     write_safetensors(scratch / "plain/model.safetensors",
                       decode_export(read_checkpoint(scratch / "out")));
@@ -88,8 +82,7 @@ TEST_CASE("eval reports the mean loss of the logits that the same checkpoint giv
   const GoldenModel model = golden_llama();
   const Scratch scratch;
   const Outcome run = run_recipe(scratch, model, "fp8", "out");
-  CAPTURE(run.err);
-  REQUIRE(run.exit == 0);
+  require_success(run);
   const auto ids = read_safetensors(model.calibration).at("eval.input_ids").as<int64_t>();
   const double expected = mean_loss(logits(scratch, model, "out", {}), ids);
   const json scores = eval(scratch, model, "out", {"--reference", model.source()});
@@ -104,13 +97,12 @@ TEST_CASE("eval reports the mean loss of the logits that the same checkpoint giv
 
 TEST_CASE("the output does not depend on the number of threads") {
   const GoldenModel model = golden_llama();
-  for (const char* recipe : {"fp8_kv", "nvfp4", "int8", "mxfp4", "fp8_2d"}) {
+  for (const std::string recipe : {"fp8_kv", "nvfp4", "int8", "mxfp4", "fp8_2d"}) {
     CAPTURE(recipe);
     const Scratch one, two, five;
     for (const auto& [scratch, threads] : {std::pair{&one, "1"}, {&two, "2"}, {&five, "5"}}) {
       const Outcome run = run_recipe(*scratch, model, recipe, "out", {"--threads", threads});
-      CAPTURE(run.err);
-      REQUIRE(run.exit == 0);
+      require_success(run);
     }
     const auto expected = lasting_contents(one / "out");
     CHECK(expected.contains("model.safetensors"));

@@ -6,6 +6,7 @@
 
 #include "tests/golden_run/checkpoint.hpp"
 #include "tests/golden_run/exports.hpp"
+#include "tests/golden_run/require.hpp"
 
 namespace mopt::test {
 namespace {
@@ -27,7 +28,8 @@ std::vector<std::string> compared_exports(const GoldenModel& model) {
     }
     return names;
   }
-  for (const json& c : read_json(golden("manifest.json")).at("cases")) {
+  const json manifest = read_json(golden("manifest.json"));
+  for (const json& c : manifest.at("cases")) {
     if (c.at("kind") != "export" || c.at("model") != "llama") continue;
     const std::string tolerance = c.at("tolerance"), format = c.at("format");
     if (tolerance != "export_weights_only" && tolerance != "export_static_input") continue;
@@ -52,12 +54,15 @@ const std::set<std::string> kRewritten = {"dtype",
                                           "use_bidirectional_attention",
                                           "_sliding_window_pattern"};
 
-void check_configs(const fs::path& ours, const fs::path& source, const fs::path& expected) {
+void check_configs(const fs::path& ours, const GoldenModel& model, const std::string& name) {
+  const fs::path expected = model.expected(name);
   json config = read_json(ours / "config.json");
   config.erase("quantization_config");
-  CHECK(config == read_json(source / "config.json"));
-  for (const auto& [key, value] : read_json(expected / "config.json").items()) {
+  CHECK(config == read_json(model.source() + "/config.json"));
+  const json golden_config = read_json(expected / "config.json");
+  for (const auto& [key, value] : golden_config.items()) {
     if (key == "quantization_config" || kRewritten.contains(key)) continue;
+    if (key == "num_hidden_layers" && model.coverage == Coverage::kPart) continue;
     CAPTURE(key);
     CHECK(config.value(key, json()) == value);
   }
@@ -70,26 +75,29 @@ void check_configs(const fs::path& ours, const fs::path& source, const fs::path&
   }
 }
 
-// How many scales of activations are not only close but equal.
-std::string equal_scales(const fs::path& ours, const fs::path& expected) {
+// How far the scales of activations are: they may differ by 2^-6, correct hosts have most equal.
+std::string activation_scales(const fs::path& ours, const fs::path& expected) {
   const Tensors got = read_checkpoint(ours);
   size_t equal = 0, all = 0;
+  double worst = 0;
   for (const auto& [name, tensor] : read_checkpoint(expected)) {
     if (!name.ends_with(".input_scale") && !name.ends_with(".k_scale") &&
         !name.ends_with(".v_scale")) {
       continue;
     }
     ++all;
-    if (got.contains(name) && got.at(name).bytes == tensor.bytes) ++equal;
+    const double error = distance(floats(got.at(name)), floats(tensor));
+    equal += error == 0 ? 1 : 0;
+    worst = std::max(worst, error);
   }
-  return std::to_string(equal) + " of " + std::to_string(all);
+  if (all == 0) return "none of activations";
+  return std::to_string(equal) + " of " + std::to_string(all) +
+         " of activations bit-equal, others within " + std::to_string(worst);
 }
 
 void check_verifies(const Scratch& scratch, const GoldenModel& model, const std::string& output) {
   const Outcome verdict = scratch.host({"verify", output, "--source", model.source(), "--json"});
-  CAPTURE(verdict.out);
-  CAPTURE(verdict.err);
-  REQUIRE(verdict.exit == 0);
+  require_success(verdict);
   CHECK(json::parse(verdict.out).at("ok") == true);
 }
 
@@ -161,13 +169,11 @@ TEST_CASE("every max-calibrated recipe of the library writes ModelOpt's export")
     CAPTURE(name);
     const Scratch scratch;
     const Outcome run = run_recipe(scratch, model, name, "out");
-    CAPTURE(run.err);
-    REQUIRE(run.exit == 0);
+    require_success(run);
     CHECK_NOTHROW(check_export(scratch / "out", model.expected(name), model.coverage));
-    check_configs(scratch / "out", model.source(), model.expected(name));
+    check_configs(scratch / "out", model, name);
     check_verifies(scratch, model, "out");
-    MESSAGE(name << ": scales of activations bit-equal: "
-                 << equal_scales(scratch / "out", model.expected(name)));
+    MESSAGE(name << ": scales: " << activation_scales(scratch / "out", model.expected(name)));
   }
 }
 
@@ -178,7 +184,8 @@ TEST_CASE("recipes that need no data write ModelOpt's export of families without
     return;
   }
   size_t compared = 0;
-  for (const json& c : read_json(manifest).at("cases")) {
+  const json list = read_json(manifest);
+  for (const json& c : list.at("cases")) {
     if (c.at("kind") != "export" || c.at("tolerance") != "export_weights_only") continue;
     const std::string name = c.at("name"), format = c.at("format");
     if (c.at("model") == "llama" || !in_library(format)) continue;
@@ -186,10 +193,9 @@ TEST_CASE("recipes that need no data write ModelOpt's export of families without
     const GoldenModel model{golden("modelopt/" + std::string(c.at("model"))), "", Coverage::kAll};
     const Scratch scratch;
     const Outcome run = run_recipe(scratch, model, format, "out", {"--set", "model.adapter=none"});
-    CAPTURE(run.err);
-    REQUIRE(run.exit == 0);
+    require_success(run);
     CHECK_NOTHROW(check_export(scratch / "out", model.expected(format), model.coverage));
-    check_configs(scratch / "out", model.source(), model.expected(format));
+    check_configs(scratch / "out", model, format);
     ++compared;
   }
   CHECK(compared >= 6);
@@ -199,8 +205,7 @@ TEST_CASE("int8_wo writes absmax/127 scales per row and nearest codes, and copie
   const GoldenModel model = golden_llama();
   const Scratch scratch;
   const Outcome run = run_recipe(scratch, model, "int8_wo", "out");
-  CAPTURE(run.err);
-  REQUIRE(run.exit == 0);
+  require_success(run);
   const Tensors source = read_checkpoint(model.source()), ours = read_checkpoint(scratch / "out");
   const size_t quantized = check_int8_weights(source, ours);
   CHECK(quantized >= 7);
@@ -213,8 +218,7 @@ TEST_CASE("int8 adds input scales from the maxima that ModelOpt's FP8 export saw
   const GoldenModel model = golden_llama();
   const Scratch scratch;
   const Outcome run = run_recipe(scratch, model, "int8", "out");
-  CAPTURE(run.err);
-  REQUIRE(run.exit == 0);
+  require_success(run);
   const Tensors source = read_checkpoint(model.source()), ours = read_checkpoint(scratch / "out");
   const size_t quantized = check_int8_weights(source, ours);
   CHECK(ours.size() == source.size() + 2 * quantized);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/golden_run/checkpoint.hpp"
+#include "tests/golden_run/require.hpp"
 #include "tests/golden_run/scratch.hpp"
 
 namespace mopt::test {
@@ -26,7 +27,8 @@ struct Model {
 std::vector<Model> models() {
   std::vector<Model> all;
   if (const std::string manifest = golden("manifest.json"); !manifest.empty()) {
-    for (const json& c : read_json(manifest).at("cases")) {
+    const json list = read_json(manifest);
+    for (const json& c : list.at("cases")) {
       if (c.at("kind") == "causal_lm") all.push_back({c.at("name"), c.at("model_type")});
     }
     return all;
@@ -45,8 +47,7 @@ void check_logits(const Scratch& scratch, const std::string& folder, const std::
   const std::string file = (scratch / ("logits" + suffix)).string();
   const Outcome got = scratch.host({"logits", folder, "--ids", expected + ":input_ids" + suffix,
                                     "--out", file, "--dtype", "float32"});
-  CAPTURE(got.err);
-  REQUIRE(got.exit == 0);
+  require_success(got);
   const StoredTensor ours = read_safetensors(file).at("logits");
   const StoredTensor theirs = read_safetensors(expected).at("logits" + suffix);
   CHECK(ours.dtype == "F32");

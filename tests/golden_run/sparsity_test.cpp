@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/golden_run/checkpoint.hpp"
+#include "tests/golden_run/require.hpp"
 #include "tests/golden_run/scratch.hpp"
 
 namespace mopt::test {
@@ -50,8 +51,7 @@ TEST_CASE("sparse24_magnitude keeps what ASP keeps, with the source's bits") {
   write_model(scratch, golden);
   const Outcome run = scratch.host({"--recipe", "sparse24_magnitude", "--model", "model",
                                     "--output", "out", "--set", "model.adapter=none"});
-  CAPTURE(run.err);
-  REQUIRE(run.exit == 0);
+  require_success(run);
   const Tensors ours = read_checkpoint(scratch / "out");
   CHECK(ours.size() == 2);
   const StoredTensor& plain = ours.at(kMlp + "up_proj.weight");

@@ -59,7 +59,7 @@ struct Singles {
     for (int64_t u = 0; u < k.cells; ++u, b += Vectors * ln::lanes()) {
       F column[Vectors];
       for (int v = 0; v < Vectors; ++v)
-        column[v] = ln::load(b + v * ln::lanes());
+        column[v] = load(b + v * ln::lanes());
       for (int64_t r = 0; r < kBlockRows; ++r) {
         const F x = ln::all(reinterpret_cast<const float*>(k.a + r * k.a_row)[u]);
         for (int v = 0; v < Vectors; ++v)
@@ -68,7 +68,7 @@ struct Singles {
     }
     for (int64_t r = 0; r < kBlockRows; ++r) {
       for (int v = 0; v < Vectors; ++v)
-        ln::store(sum[r][v], k.c + r * k.c_row + v * ln::lanes());
+        store(sum[r][v], k.c + r * k.c_row + v * ln::lanes());
     }
   }
 
@@ -87,7 +87,7 @@ struct Singles {
   template <class T>
   static void share(float* row, int64_t columns, float share, const T* type) {
     for (int64_t i = 0; i < columns; i += ln::lanes()) {
-      ln::store(ln::round_as(hn::Mul(ln::load(row + i), ln::all(share)), type), row + i);
+      store(ln::round_as(hn::Mul(load(row + i), ln::all(share)), type), row + i);
     }
   }
 };
@@ -295,12 +295,12 @@ class Run {
     std::fill(row + end, row + n, lowest);
     F most = ln::all(lowest), sum = ln::all(0.0f);
     for (int64_t i = 0; i < n; i += step)
-      most = hn::Max(most, ln::load(row + i));
+      most = hn::Max(most, load(row + i));
     const F max = ln::all(max_of(most)), scale = ln::all(p_.scale);
     for (int64_t i = 0; i < n; i += step) {
-      const F e = exp(hn::Mul(hn::Sub(ln::load(row + i), max), scale));
+      const F e = exp(hn::Mul(hn::Sub(load(row + i), max), scale));
       sum = hn::Add(sum, e);
-      ln::store(e, row + i);
+      store(e, row + i);
     }
     Unit::share(row, n, 1.0f / sum_of(sum), static_cast<const T*>(nullptr));
     constexpr int64_t kBytes = 4 / Unit::kPerCell;

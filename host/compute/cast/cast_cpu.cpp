@@ -25,7 +25,7 @@ void to_f16(const float* x, int64_t n, F16* y) {
   using HalfFloats = hn::Rebind<hwy::float16_t, ln::Floats>;
   const int64_t step = ln::lanes(), whole = n / step * step;
   for (int64_t i = 0; i < whole; i += step) {
-    hn::StoreU(hn::DemoteTo(HalfFloats(), ln::load(x + i)), HalfFloats(),
+    hn::StoreU(hn::DemoteTo(HalfFloats(), load(x + i)), HalfFloats(),
                reinterpret_cast<hwy::float16_t*>(y + i));
   }
   for (int64_t i = whole; i < n; ++i)
@@ -37,7 +37,7 @@ void to_f16(const float* x, int64_t n, F16* y) {
 void to_bf16(const float* x, int64_t n, Bf16* y) {
   const int64_t step = ln::lanes(), whole = n / step * step;
   for (int64_t i = 0; i < whole; i += step) {
-    const F v = ln::load(x + i);
+    const F v = load(x + i);
     const ln::W quiet = hn::Or(ln::bits(v), ln::all_words(0x400000));
     const auto nan = hn::RebindMask(ln::Words(), hn::IsNaN(v));
     const ln::W halves = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, ln::bf16_bits(v)));

@@ -28,13 +28,13 @@ template <class T, class Fn>
 HWY_INLINE void visit_row(const T* x, int64_t n, float fill, Fn fn) {
   const int64_t step = ln::lanes(), whole = n / step * step;
   for (int64_t i = 0; i < whole; i += step)
-    fn(ln::load(x + i));
+    fn(load(x + i));
   if (whole == n) return;
   float rest[16];
   std::fill(rest, rest + 16, fill);
   for (int64_t i = whole; i < n; ++i)
     rest[i - whole] = to_float(x[i]);
-  fn(ln::load(rest));
+  fn(load(rest));
 }
 
 template <class T>

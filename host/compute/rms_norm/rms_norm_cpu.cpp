@@ -31,14 +31,14 @@ float sum_of_squares(const T* x, int64_t n) {
   int64_t i = 0;
   for (; i + 4 * step <= n; i += 4 * step) {
     for (int64_t k = 0; k < 4; ++k) {
-      const F v = ln::load(x + i + k * step);
+      const F v = load(x + i + k * step);
       sum[k] = hn::MulAdd(v, v, sum[k]);
     }
   }
   for (; i < n; i += step) {
     T rest[16] = {};
     std::copy(x + i, x + std::min(i + step, n), rest);
-    const F v = ln::load(rest);
+    const F v = load(rest);
     sum[0] = hn::MulAdd(v, v, sum[0]);
   }
   return sum_of(hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3])));

@@ -25,11 +25,11 @@ template <class T>
 void rotate(const T* x, const float* cos, const float* sin, int64_t half, int64_t d, T* y) {
   int64_t i = 0;
   for (; i + ln::lanes() <= half; i += ln::lanes()) {
-    const F low = ln::load(x + i), high = ln::load(x + i + half);
-    const F c = ln::load(cos + i), s = ln::load(sin + i);
+    const F low = load(x + i), high = load(x + i + half);
+    const F c = load(cos + i), s = load(sin + i);
     const auto product = [&](F a, F b) { return ln::round_as(hn::Mul(a, b), x); };
-    ln::store(hn::Sub(product(low, c), product(high, s)), y + i);
-    ln::store(hn::Add(product(high, c), product(low, s)), y + i + half);
+    store(hn::Sub(product(low, c), product(high, s)), y + i);
+    store(hn::Add(product(high, c), product(low, s)), y + i + half);
   }
   for (; i < half; ++i) {
     const float low = to_float(x[i]), high = to_float(x[i + half]);
