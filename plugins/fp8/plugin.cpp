@@ -182,8 +182,8 @@ class Fp8 {
     });
   }
 
-  // A task is one band of 128 rows. It walks over stripes of 64 tiles, so that a row gives 4 KiB of
-  // bf16 in sequence and the second reading, for the codes, comes from the cache.
+  // A task is one band of 128 rows. It walks over stripes of 64 tiles, so that a row gives 16 KiB
+  // of bf16 in sequence and the second reading, for the codes, comes from the cache.
   static void encode_tiles(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
     const int64_t across = tiles(w.cols);
     exec.for_each(tiles(w.rows), 1, [&](int64_t band, int64_t) {
