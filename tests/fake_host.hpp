@@ -253,7 +253,9 @@ class Quantizer {
   static void check_as_planned(const std::map<std::string, Blob>& planned,
                                const std::map<std::string, Blob>& emitted) {
     CHECK(planned.size() == emitted.size());
-    for (const auto& [role, decl] : planned) {
+    for (const auto& entry : planned) {
+      const std::string& role = entry.first;
+      const Blob& decl = entry.second;
       CAPTURE(role);
       REQUIRE(emitted.count(role) == 1);
       CHECK(same(emitted.at(role).dtype, decl.dtype));

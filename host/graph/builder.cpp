@@ -35,6 +35,8 @@ bool contains(const std::vector<ValueId>& values, ValueId v) {
 
 // A value produced in one block and used in a later one leaves the first and enters the second.
 void find_live_values(Model& model) {
+  // The last block that each parameter was listed for.
+  std::vector<int> listed(model.params.size(), -1);
   for (const Op& op : model.ops) {
     Block& here = model.blocks[static_cast<size_t>(op.block)];
     for (const ValueId v : op.in) {
@@ -42,9 +44,9 @@ void find_live_values(Model& model) {
       if (value.param >= 0) {
         Param& param = model.params[static_cast<size_t>(value.param)];
         if (param.block < 0) param.block = op.block;
-        if (std::find(here.params.begin(), here.params.end(), value.param) == here.params.end()) {
-          here.params.push_back(value.param);
-        }
+        int& last = listed[static_cast<size_t>(value.param)];
+        if (last != op.block) here.params.push_back(value.param);
+        last = op.block;
         continue;
       }
       if (value.producer < 0) continue;
@@ -81,9 +83,25 @@ bool Builder::usable(std::span<const mopt_val> values) {
                      [&](mopt_val v) { return v != 0 && v < model_.values.size(); });
 }
 
+ValueId Builder::input(std::string_view name, std::vector<int64_t> dims) {
+  if (name != "ids" && name != "positions") {
+    throw Error(MOPT_UNSUPPORTED, "this host feeds 'ids' and 'positions' only");
+  }
+  const auto id = static_cast<ValueId>(model_.values.size());
+  if (!model_.inputs.emplace(name, id).second) {
+    throw Error(MOPT_INVALID_ARGUMENT, "it is declared twice");
+  }
+  model_.values.push_back({std::move(dims), std::string(name), {}, -1, -1});
+  return id;
+}
+
 ValueId Builder::param(std::string_view name, std::vector<int64_t> dims) {
-  if (const int known = model_.find_param(name); known >= 0) {
-    const Param& p = model_.params[static_cast<size_t>(known)];
+  if (std::any_of(dims.begin(), dims.end(), [](int64_t d) { return d <= 0; })) {
+    throw Error(MOPT_INVALID_ARGUMENT, "expected extents above zero, found " + shape_text(dims));
+  }
+  const auto [known, fresh] = param_of_name_.emplace(name, model_.params.size());
+  if (!fresh) {
+    const Param& p = model_.params[known->second];
     if (p.dims != dims) {
       throw Error(MOPT_INVALID_ARGUMENT,
                   "asked for with shape " + shape_text(dims) + " and " + shape_text(p.dims));
@@ -139,10 +157,7 @@ Builder::Builder() {
                const int64_t* dims) noexcept {
     ValueId id = 0;
     self(b).attempt("input '" + std::string(view(name)) + "'", [&] {
-      Model& m = self(b).model_;
-      id = static_cast<ValueId>(m.values.size());
-      m.values.push_back({{dims, dims + n}, std::string(view(name)), {}, -1, -1});
-      m.inputs.emplace(view(name), id);
+      id = self(b).input(view(name), {dims, dims + n});
     });
     return id;
   };
@@ -210,6 +225,22 @@ Builder::Builder() {
   };
 }
 
+// The last block is run on parts of a row for its logits alone.
+void Builder::check_outputs() const {
+  const auto logits = model_.outputs.find("logits");
+  if (logits == model_.outputs.end()) {
+    throw Error(MOPT_INVALID_ARGUMENT, "the adapter declared no output 'logits'");
+  }
+  const Value& value = model_.values[logits->second];
+  if (value.producer < 0 || value.dims.size() != 3 ||
+      model_.ops[static_cast<size_t>(value.producer)].block + 1 !=
+          static_cast<int>(model_.blocks.size())) {
+    throw Error(MOPT_INVALID_ARGUMENT,
+                "expected output 'logits' [B, T, V] from an op of the last block, found shape " +
+                    shape_text(value.dims));
+  }
+}
+
 Model Builder::finish(std::string architecture) {
   if (!fault_.empty())
     throw Error(MOPT_INVALID_ARGUMENT, "the adapter built no valid graph: " + fault_);
@@ -220,9 +251,7 @@ Model Builder::finish(std::string architecture) {
                   std::string("the adapter declared no input '") + name + "'");
     }
   }
-  if (!model_.outputs.contains("logits")) {
-    throw Error(MOPT_INVALID_ARGUMENT, "the adapter declared no output 'logits'");
-  }
+  check_outputs();
   model_.architecture = std::move(architecture);
   find_live_values(model_);
   return std::move(model_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 
 #include "host/graph/graph.hpp"
 
@@ -20,15 +21,18 @@ class Builder {
     mopt_builder head;
     Builder* owner;
   };
+  ValueId input(std::string_view name, std::vector<int64_t> dims);
   ValueId param(std::string_view name, std::vector<int64_t> dims);
   ValueId op(std::string_view kind, std::string_view label, std::span<const mopt_val> in,
              std::span<const mopt_attr> attrs);
   bool usable(std::span<const mopt_val> values);
+  void check_outputs() const;
   template <class Fn>
   void attempt(std::string_view what, Fn&& fn);
 
   Abi abi_;
   Model model_;
+  std::unordered_map<std::string, size_t> param_of_name_;  // index into Model::params
   int open_block_ = -1;
   std::string fault_;
 };

@@ -47,13 +47,6 @@ std::string Block::name() const {
   return role + "." + std::to_string(index);
 }
 
-int Model::find_param(std::string_view name) const {
-  for (size_t i = 0; i < params.size(); ++i) {
-    if (params[i].name == name) return static_cast<int>(i);
-  }
-  return -1;
-}
-
 std::string_view op_name(OpKind kind) {
   return schema_of(kind).name;
 }

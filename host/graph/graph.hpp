@@ -94,7 +94,6 @@ struct Model {
   const Param* param_of(ValueId v) const {
     return values[v].param < 0 ? nullptr : &params[static_cast<size_t>(values[v].param)];
   }
-  int find_param(std::string_view name) const;  // -1: none
 };
 
 // One line per op, grouped by block; values as %n, extents, roles. Stable: it can be compared in

@@ -50,8 +50,8 @@ struct Extent {
         ++batch;
       else if (d == MOPT_DIM_TIME)
         ++time;
-      else
-        known *= d;
+      else if (__builtin_mul_overflow(known, d, &known))
+        mismatch("a shape of fewer than 2^63 elements", shape_text(dims));
     }
   }
 };
@@ -69,13 +69,15 @@ Dims infer_reshape(std::span<const Dims> in, const Attributes& attributes) {
       if (inferred != wanted.size()) mismatch("at most one -1", shape_text(wanted));
       inferred = i;
       out[i] = 1;
+    } else if (wanted[i] < MOPT_DIM_TIME) {
+      mismatch("extents above zero, 0 or -1", shape_text(wanted));
     }
   }
   const Extent from(in[0]), to(out);
   if (from.batch != to.batch || from.time != to.time) {
     mismatch("the batch and time axes kept with 0", shape_text(wanted));
   }
-  if (inferred != wanted.size() && from.known % to.known == 0)
+  if (inferred != wanted.size() && to.known > 0 && from.known % to.known == 0)
     out[inferred] = from.known / to.known;
   if (Extent(out).known != from.known) {
     mismatch(std::to_string(from.known) + " elements per position", shape_text(out));
@@ -87,14 +89,17 @@ Dims infer_rope(std::span<const Dims> in, const Attributes& attributes) {
   want_rank(in[0], 4, "x [B, T, H, D]");
   want_rank(in[1], 2, "positions [B, T]");
   const int64_t rotary = std::get<int64_t>(attributes.find("rotary_dim")->second);
-  if (in[0][3] % 2 != 0 || rotary % 2 != 0 || rotary > in[0][3]) {
+  if (in[0][3] % 2 != 0 || rotary < 0 || rotary % 2 != 0 || rotary > in[0][3]) {
     mismatch("an even head size not below rotary_dim " + std::to_string(rotary),
              std::to_string(in[0][3]));
   }
   return in[0];
 }
 
-Dims infer_attention(std::span<const Dims> in, const Attributes&) {
+Dims infer_attention(std::span<const Dims> in, const Attributes& attributes) {
+  if (const int64_t window = std::get<int64_t>(attributes.find("window")->second); window < 0) {
+    mismatch("a window of 0 (none) or more positions", std::to_string(window));
+  }
   want_rank(in[0], 4, "q [B, T, H, D]");
   want_rank(in[1], 4, "k [B, T, K, D]");
   if (in[1] != in[2]) mismatch("v of k's shape " + shape_text(in[1]), shape_text(in[2]));

@@ -37,7 +37,6 @@ mopt_tensor_decl to_abi(const TensorDecl& d) {
 }
 
 // ---- quantizer
-// -----------------------------------------------------------------------------------
 
 Quantizer::Quantizer(const Registry& registry, const Component& c,
                      std::span<const mopt_setting> settings)
@@ -49,6 +48,7 @@ std::optional<Quantizer> Quantizer::open(const Registry& registry, const mopt_sc
     mopt_instance* self = nullptr;
     mopt_error* error = table->open(registry.services().host(), &scheme, &self);
     if (error == nullptr) {
+      require_instance(self, c);
       Quantizer opened;
       opened.instance_ = Instance<mopt_quantizer>(table, self, table->destroy);
       return opened;
@@ -97,7 +97,6 @@ void Quantizer::quantize_input(const mopt_exec* exec, mopt_operand operand, cons
 }
 
 // ---- calibrator
-// ----------------------------------------------------------------------------------
 
 Calibrator::Calibrator(const Registry& registry, const Component& c,
                        std::span<const mopt_setting> settings)
@@ -130,7 +129,6 @@ float Calibrator::solve(const mopt_exec* exec, const mopt_site& site,
 }
 
 // ---- pruner
-// --------------------------------------------------------------------------------------
 
 Pruner::Pruner(const Registry& registry, const Component& c, std::span<const mopt_setting> settings)
     : instance_(create_instance<mopt_pruner>(registry, c, settings)) {}
@@ -146,7 +144,6 @@ Tensor Pruner::mask(const mopt_exec* exec, const mopt_weight_job& job) const {
 }
 
 // ---- exporter
-// ------------------------------------------------------------------------------------
 
 mopt_param StoredParam::to_abi() const {
   const auto pointer = [](const std::optional<mopt_scheme>& s) { return s ? &*s : nullptr; };
@@ -273,6 +270,10 @@ Tensor Exporter::unpack(const mopt_exec* exec, const mopt_param& param, std::str
                         const DLTensor* stored) const {
   DLManagedTensorVersioned* out = nullptr;
   check(instance_.table().unpack(instance_.self(), exec, &param, str(role), stored, &out));
+  if (out == nullptr) {
+    throw Error(MOPT_INTERNAL, "the exporter unpacked nothing and gave no reason",
+                std::string(view(param.name)));
+  }
   return Tensor(out);
 }
 

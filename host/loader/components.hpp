@@ -62,12 +62,22 @@ const Table* table_of(const Component& c) {
   return table;
 }
 
+// Throws INTERNAL when a plugin said that it made an instance and made none.
+inline void require_instance(const mopt_instance* self, const Component& c) {
+  if (self != nullptr) return;
+  throw Error(MOPT_INTERNAL,
+              "component '" + std::string(c.name()) +
+                  "' made no instance and gave no reason; report it to its author",
+              c.file.string());
+}
+
 template <class Table>
 Instance<Table> create_instance(const Registry& registry, const Component& c,
                                 std::span<const mopt_setting> settings) {
   const Table* table = table_of<Table>(c);
   mopt_instance* self = nullptr;
   check(table->create(registry.services().host(), settings.data(), settings.size(), &self));
+  require_instance(self, c);
   return Instance<Table>(table, self, table->destroy);
 }
 

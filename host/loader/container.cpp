@@ -77,6 +77,7 @@ Container Container::open(const Registry& registry, const fs::path& path) {
   const auto* table = table_of<mopt_format>(component);
   mopt_instance* self = nullptr;
   check(table->open(registry.services().host(), str(path.native()), &self));
+  require_instance(self, component);
   Container c;
   c.path_ = path;
   c.format_ = component.name();
@@ -84,6 +85,7 @@ Container Container::open(const Registry& registry, const fs::path& path) {
   c.instance_ = Instance<mopt_format>(table, self, table->close);
   const uint64_t count = table->count(self);
   c.tensors_.reserve(count);
+  c.by_name_.reserve(count);
   for (uint64_t i = 0; i < count; ++i) {
     mopt_stored_tensor t{};
     check(table->tensor(self, i, &t));
@@ -152,6 +154,7 @@ ContainerWriter::ContainerWriter(const Registry& registry, std::string_view form
   const mopt_write_plan abi = abi_plan(plan, decls, mode);
   mopt_instance* self = nullptr;
   check(table->create(registry.services().host(), &abi, &self));
+  require_instance(self, registry.find(MOPT_FORMAT_INTERFACE, format));
   instance_ = Instance<mopt_format>(table, self, table->discard);
 }
 

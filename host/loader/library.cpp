@@ -100,10 +100,14 @@ std::optional<Refusal> check_descriptor(const std::filesystem::path& file, const
   return {};
 }
 
-// What the child has to say, through its exit status.
-enum : int { kChildOk = 0, kChildOpenFailed = 3 };
+// What the child has to say, through its exit status: numbers that a library which ends the process
+// while it is opened will not hit.
+enum : int { kChildOk = 117, kChildOpenFailed = 118 };
 
 [[noreturn]] void probe_in_child(const std::filesystem::path& file) {
+  // Crash handlers of this process would report the child's crash as one of its own.
+  for (const int number : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTERM})
+    signal(number, SIG_DFL);
   std::error_code failed;
   namespace dll = boost::dll;
   dll::shared_library library(file, failed, dll::load_mode::rtld_now | dll::load_mode::rtld_local);
@@ -175,7 +179,13 @@ std::optional<Refusal> try_library(const std::filesystem::path& file) {
                       " s; its entry must only return static data");
   }
   // The text of a failed dlopen comes from open_library, in this process.
-  if (WIFEXITED(*status)) return {};
+  if (WIFEXITED(*status)) {
+    const int exit = WEXITSTATUS(*status);
+    if (exit == kChildOk || exit == kChildOpenFailed) return {};
+    return refuse(file, "P107",
+                  "opening it ended the process with exit code " + std::to_string(exit) +
+                      "; it runs code at load time");
+  }
   return refuse(file, "P107",
                 "it crashed with signal " + std::to_string(WTERMSIG(*status)) +
                     " when it was opened; it is damaged or runs code at load time");

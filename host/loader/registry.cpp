@@ -33,6 +33,10 @@ bool usable(const char* text) {
   return text != nullptr && *text != 0 && is_utf8(text);
 }
 
+bool all_usable(std::span<const char* const> texts) {
+  return std::all_of(texts.begin(), texts.end(), usable);
+}
+
 // What is wrong with a descriptor, or empty.
 std::string fault_of(const mopt_plugin& p) {
   if (!usable(p.id) || !usable(p.version)) return "its id or version is missing or not UTF-8";
@@ -50,10 +54,14 @@ std::string fault_of(const mopt_plugin& p) {
     if (*static_cast<const uint32_t*>(c.vtable) < 2 * sizeof(uint32_t)) {
       return which + " has a function table without struct_size";
     }
+    if (c.n_options > 0 && c.options == nullptr) return which + " has no table of its options";
     for (uint64_t k = 0; k < c.n_options; ++k) {
       const mopt_option& o = c.options[k];
       if (o.struct_size < sizeof(mopt_option) || !usable(o.name) || !usable(o.help)) {
         return which + " declares an option without name or help";
+      }
+      if (o.n_choices > 0 && (o.choices == nullptr || !all_usable({o.choices, o.n_choices}))) {
+        return which + " declares choices of '" + o.name + "' that are missing or not UTF-8";
       }
     }
   }

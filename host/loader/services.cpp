@@ -1,11 +1,14 @@
 #include "host/loader/services.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace mopt {
 namespace {
 
 constexpr size_t kAlignment = 256;
+// More than any address space holds; the product with an element's bits stays below 2^64.
+constexpr int64_t kMaxElements = int64_t{1} << 48;
 
 struct Owned {
   DLManagedTensorVersioned head;
@@ -39,7 +42,12 @@ Tensor allocate(DLDataType dtype, std::span<const int64_t> shape) {
   for (size_t i = shape.size(); i-- > 0;) {
     if (shape[i] < 0) throw Error(MOPT_INVALID_ARGUMENT, "a tensor extent is negative");
     owned->strides[i] = count;
-    count *= shape[i];
+    if (__builtin_mul_overflow(count, shape[i], &count)) count = kMaxElements + 1;
+    count = std::min(count, kMaxElements + 1);
+  }
+  if (count > kMaxElements) {
+    throw Error(MOPT_OUT_OF_MEMORY, "expected a tensor that fits into memory, found shape " +
+                                        shape_text(shape) + "; check the file that it comes from");
   }
   const size_t bytes = mopt_nbytes(static_cast<uint64_t>(count), dtype);
   const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;

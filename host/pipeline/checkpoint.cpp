@@ -1,10 +1,13 @@
 #include "host/pipeline/checkpoint.hpp"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <deque>
 #include <map>
-#include <mutex>
 
 #include "host/compute/cast/cast.hpp"
+#include "host/compute/parallel.hpp"
 #include "host/recipe/diagnostic.hpp"
 
 namespace mopt::pipeline {
@@ -36,6 +39,51 @@ DLDataType prevailing_dtype(const Container& container) {
   }
   if (f32 > bf16 && f32 > f16) return kF32;
   return f16 > bf16 ? kF16 : kBf16;
+}
+
+constexpr const char* kPreQuantScale = "pre_quant_scale";
+// What a stored parameter may consist of: the weight's own tensors, and what goes with its input.
+constexpr std::array kWeightRoles{MOPT_ROLE_PAYLOAD, MOPT_ROLE_SCALE, MOPT_ROLE_GLOBAL_SCALE};
+constexpr std::array kOtherRoles{MOPT_ROLE_INPUT_SCALE, MOPT_ROLE_K_SCALE, MOPT_ROLE_V_SCALE,
+                                 kPreQuantScale};
+
+template <size_t N>
+bool is_one_of(const std::string& role, const std::array<const char*, N>& roles) {
+  return std::find(roles.begin(), roles.end(), role) != roles.end();
+}
+
+[[noreturn]] void unsupported(const std::string& tensor, std::string message, std::string remedy) {
+  Diagnostic d;
+  d.code = "M104";
+  d.tensor = tensor;
+  d.message = std::move(message);
+  d.remedy = std::move(remedy);
+  throw Failure(d);
+}
+
+// "fp8 (e4m3, scale f32)" or "mxfp4 (e2m1, scale e8m0 per 1 x 32)".
+std::string scheme_text(const mopt_scheme& s) {
+  std::string text = std::string(view(s.name)) + " (" + dtype_name(s.element);
+  if ((s.flags & MOPT_SCHEME_DYNAMIC) != 0) text += ", dynamic";
+  text += ", scale " + dtype_name(s.scale);
+  if (s.granularity == MOPT_PER_BLOCK) {
+    text += " per " + std::to_string(s.block_rows) + " x " + std::to_string(s.block_cols);
+  }
+  return text + ")";
+}
+
+// Each column of w [rows, cols] times its factor.
+void scale_columns(const Tensor& w, const std::vector<float>& factors) {
+  const auto cols = static_cast<int64_t>(factors.size());
+  const compute::View all = compute::view_of(w.data<char>(), w.get()->dtype, shape(*w));
+  compute::by_dtype("pre_quant_scale", all, [&]<class T>(T*) {
+    compute::for_each(all.rows(), 64, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * cols; i < end * cols; ++i) {
+        T& x = all.as<T>()[i];
+        put(to_float(x) * factors[static_cast<size_t>(i % cols)], x);
+      }
+    });
+  });
 }
 
 }  // namespace
@@ -143,20 +191,17 @@ uint64_t Checkpoint::bytes() const {
   return bytes;
 }
 
-const Quantizer& Checkpoint::quantizer_for(const mopt_scheme& scheme) const {
+const Quantizer& Checkpoint::quantizer_for(const mopt_scheme& scheme,
+                                           const std::string& parameter) const {
   for (const auto& [known, quantizer] : quantizers_) {
     if (view(known.name) == view(scheme.name) && scheme_of(known) == scheme_of(scheme))
       return quantizer;
   }
   std::optional<Quantizer> opened = Quantizer::open(registry_, scheme);
   if (!opened) {
-    throw Error(MOPT_UNSUPPORTED,
-                "no loaded quantizer reads its format '" + std::string(view(scheme.name)) +
-                    "'; add the plugin that wrote it with --plugin-dir",
-                container_.path().string());
+    unsupported(parameter, "no loaded quantizer reads its format " + scheme_text(scheme),
+                "add the plugin that wrote it with --plugin-dir");
   }
-  // References given out stay valid: quantizers_ is reserved for more kinds than a model can hold.
-  if (quantizers_.capacity() == 0) quantizers_.reserve(64);
   quantizers_.emplace_back(scheme, *std::move(opened));
   return quantizers_.back().second;
 }
@@ -169,16 +214,38 @@ float Checkpoint::scalar(const std::string& tensor) const {
   return *container_.load(*t, kF32).data<float>();
 }
 
+std::vector<float> Checkpoint::pre_scale(const StoredParam& p) const {
+  const auto role = p.roles.find(kPreQuantScale);
+  if (role == p.roles.end()) return {};
+  const mopt::StoredTensor* t = container_.find(role->second);
+  if (t == nullptr || elements(t->shape) != p.cols) {
+    throw Error(MOPT_DATA_LOSS,
+                "expected a factor for each of the " + std::to_string(p.cols) +
+                    " input channels; the checkpoint is damaged",
+                role->second);
+  }
+  const Tensor factors = container_.load(*t, kF32);
+  return {factors.data<float>(), factors.data<float>() + p.cols};
+}
+
 Tensor Checkpoint::dequantize(const StoredParam& p, DLDataType dtype) const {
   const mopt_exec* exec = registry_.services().cpu();
   const mopt_param abi = p.to_abi();
   std::deque<Tensor> parts;
   std::vector<mopt_named_tensor> named;
   for (const auto& [role, name] : p.roles) {
-    if (role != MOPT_ROLE_PAYLOAD && role != MOPT_ROLE_SCALE && role != MOPT_ROLE_GLOBAL_SCALE)
-      continue;
+    if (is_one_of(role, kOtherRoles)) continue;
+    if (!is_one_of(role, kWeightRoles)) {
+      unsupported(name, "its role '" + role + "' of " + p.name + " is unknown to this host",
+                  "use a newer mopt-host");
+    }
     const mopt::StoredTensor* t = container_.find(name);
     if (t == nullptr) throw Error(MOPT_DATA_LOSS, "the checkpoint lacks it", name);
+    if (!t->plain) {
+      unsupported(name,
+                  "expected codes as they are stored, found encoding " + std::string(t->encoding),
+                  "use the original checkpoint");
+    }
     parts.push_back(layout_->unpack(exec, abi, role, container_.map(*t).get()));
     named.push_back({str(role), parts.back().get()});
   }
@@ -186,15 +253,19 @@ Tensor Checkpoint::dequantize(const StoredParam& p, DLDataType dtype) const {
       sizeof(mopt_qtensor), static_cast<uint32_t>(named.size()), str(p.name), p.rows, p.cols,
       named.data()};
   Tensor out = allocate(dtype, {p.rows, p.cols});
-  quantizer_for(*p.weight).dequantize(exec, q, out.get());
+  quantizer_for(*p.weight, p.name).dequantize(exec, q, out.get());
   return out;
 }
 
-ParamData Checkpoint::load(const std::string& parameter, DLDataType dtype) const {
+ParamData Checkpoint::load(const std::string& parameter, DLDataType dtype, PreScale where) const {
   ParamData data;
   const StoredParam* quantized = stored(parameter);
   if (quantized != nullptr && quantized->weight) {
     data.owned = dequantize(*quantized, dtype);
+    if (where == PreScale::kFolded) {
+      if (const auto factors = pre_scale(*quantized); !factors.empty())
+        scale_columns(data.owned, factors);
+    }
     data.view = compute::view_of(data.owned.data<char>(), dtype, shape(*data.owned));
     return data;
   }
@@ -226,8 +297,11 @@ void Checkpoint::prefetch(const std::string& parameter) const {
 
 std::optional<InputFormat> Checkpoint::input_format(const std::string& weight) const {
   const StoredParam* p = stored(weight);
-  if (p == nullptr || !p->input) return std::nullopt;
-  InputFormat format{&quantizer_for(*p->input), MOPT_OPERAND_INPUT, std::nullopt};
+  if (p == nullptr) return std::nullopt;
+  InputFormat format{nullptr, MOPT_OPERAND_INPUT, std::nullopt, pre_scale(*p)};
+  if (!p->input && format.pre_scale.empty()) return std::nullopt;
+  if (!p->input) return format;
+  format.quantizer = &quantizer_for(*p->input, p->name);
   const auto scale = p->roles.find(MOPT_ROLE_INPUT_SCALE);
   if (scale != p->roles.end()) format.scale = scalar(scale->second);
   return format;
@@ -236,7 +310,7 @@ std::optional<InputFormat> Checkpoint::input_format(const std::string& weight) c
 std::optional<InputFormat> Checkpoint::kv_format(const std::string& weight) const {
   const StoredParam* p = stored(weight);
   if (p == nullptr || !p->kv) return std::nullopt;
-  InputFormat format{&quantizer_for(*p->kv), MOPT_OPERAND_KV, std::nullopt};
+  InputFormat format{&quantizer_for(*p->kv, p->name), MOPT_OPERAND_KV, std::nullopt, {}};
   for (const char* role : {MOPT_ROLE_K_SCALE, MOPT_ROLE_V_SCALE}) {
     const auto scale = p->roles.find(role);
     if (scale != p->roles.end()) format.scale = scalar(scale->second);

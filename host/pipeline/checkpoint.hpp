@@ -2,12 +2,14 @@
 // quantized parameters are stored.
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "host/compute/view.hpp"
 #include "host/graph/adapt.hpp"
@@ -22,11 +24,19 @@ struct ParamData {
   Tensor owned;
 };
 
-// How a linear's input, or K and V, are quantized at run time.
+// What happens to a linear's input, or to K and V, at run time: first scaled per channel, then
+// quantized.
 struct InputFormat {
-  const Quantizer* quantizer = nullptr;
+  const Quantizer* quantizer = nullptr;  // NULL: it is only scaled
   mopt_operand operand = MOPT_OPERAND_INPUT;
-  std::optional<float> scale;  // absent: dynamic
+  std::optional<float> scale;    // absent: dynamic
+  std::vector<float> pre_scale;  // per channel; empty: none
+};
+
+// Where the factors that a smoothed layer (AWQ, SmoothQuant) applies to its input go.
+enum class PreScale {
+  kFolded,  // into the weight's columns: the matrix that the layer stands for
+  kApart    // nowhere: input_format() has them
 };
 
 class Checkpoint {
@@ -52,7 +62,8 @@ class Checkpoint {
   uint64_t bytes() const;
 
   // A parameter in `dtype` (bf16 or f32), dequantized when it is stored quantized.
-  ParamData load(const std::string& parameter, DLDataType dtype) const;
+  ParamData load(const std::string& parameter, DLDataType dtype,
+                 PreScale pre_scale = PreScale::kFolded) const;
   void release(const std::string& parameter) const;
   void prefetch(const std::string& parameter) const;
   // What an engine does to the input of the linear with this weight; nullopt: nothing.
@@ -69,8 +80,10 @@ class Checkpoint {
   Checkpoint(const Registry& registry, Container container)
       : registry_(registry), container_(std::move(container)) {}
   void read_description();
-  const Quantizer& quantizer_for(const mopt_scheme&) const;
+  // `parameter`: for messages.
+  const Quantizer& quantizer_for(const mopt_scheme&, const std::string& parameter) const;
   float scalar(const std::string& tensor) const;
+  std::vector<float> pre_scale(const StoredParam&) const;
   Tensor dequantize(const StoredParam&, DLDataType) const;
 
   const Registry& registry_;
@@ -82,7 +95,8 @@ class Checkpoint {
   std::unordered_map<std::string, const StoredParam*> stored_;
   DLDataType dtype_ = kBf16;
   // Filled on first use, from one thread at a time.
-  mutable std::vector<std::pair<mopt_scheme, Quantizer>> quantizers_;
+  // References that were given out stay valid.
+  mutable std::deque<std::pair<mopt_scheme, Quantizer>> quantizers_;
   mutable std::optional<text::Tokenizer> tokenizer_;
 };
 

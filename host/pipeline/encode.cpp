@@ -23,6 +23,8 @@ constexpr uint64_t kScanBytes = uint64_t{1} << 20;
 // Bytes of a mapped tensor that may be resident at a time while it is only passed through.
 constexpr uint64_t kResidentBytes = uint64_t{32} << 20;
 
+constexpr const char* kWeightRole = "weight";
+
 class Stopwatch {
  public:
   explicit Stopwatch(double& total) : total_(total) {}
@@ -80,6 +82,23 @@ void check_scale(const Item& item, const NamedTensor& part) {
 
 bool is_scale(const std::string& role) {
   return role.find("scale") != std::string::npos;
+}
+
+// What was made is what was planned, and its scales are usable: everything after this trusts both.
+void check_parts(const Item& item, const std::vector<NamedTensor>& parts) {
+  bool planned = parts.size() == item.parts.size();
+  for (size_t i = 0; planned && i < parts.size(); ++i) {
+    const DLTensor& t = *parts[i].tensor;
+    planned = TensorDecl{parts[i].name, t.dtype, {t.shape, t.shape + t.ndim}} == item.parts[i];
+  }
+  if (!planned) {
+    throw Error(MOPT_INTERNAL,
+                "its format made other tensors than it planned; report it to the plugin's author",
+                item.name);
+  }
+  for (const NamedTensor& part : parts) {
+    if (is_scale(part.name)) check_scale(item, part);
+  }
 }
 
 std::string scheme_text(const plan::Plan& plan, const Item& item) {
@@ -141,6 +160,8 @@ Encoder::Scan Encoder::scan_item(const Item& item) const {
     if (found.first_not_finite >= 0) not_finite(item, found.first_not_finite);
     result.absmax = found.value;
   }
+  // Read again when it is encoded, from the page cache: a unit's weights are never all resident.
+  container.release(t);
   result.sha256 = sha.hex();
   return result;
 }
@@ -194,6 +215,31 @@ void Encoder::copy(const Item& item, Outcomes& out) {
   container.release(t);
 }
 
+// The whole tensor, in its presented type: mapped where it is plain, else decoded into `owned`.
+TensorRef Encoder::source_tensor(const Item& item, Tensor& owned) const {
+  const Container& container = tools_.source.container();
+  const mopt::StoredTensor& t = *container.find(item.source);
+  if (t.plain) return {t.data, item.dtype, item.shape};
+  owned = container.load(t, t.dtype);
+  return {owned.data<void>(), item.dtype, item.shape};
+}
+
+// A copied tensor beside which the exporter stores scales (K and V of a quantized cache).
+void Encoder::copy_with_scales(const Item& item, size_t index, const Calibrated& found,
+                               Outcomes& out) {
+  Tensor owned;
+  const TensorRef weight = source_tensor(item, owned);
+  std::vector<NamedTensor> scales;
+  add_scales(item, index, found, scales);
+  std::vector<mopt_named_tensor> parts{{str(kWeightRole), weight.get()}};
+  for (const NamedTensor& scale : scales) {
+    check_scale(item, scale);
+    parts.push_back({str(scale.name), scale.tensor.get()});
+  }
+  put(item, parts, out);
+  tools_.source.release(item.source);
+}
+
 Tensor Encoder::prune(const Item& item, const TensorRef& weight, const Scan& scan) const {
   const mopt_weight_job job{
       sizeof(mopt_weight_job), 0, str(item.name), weight.get(), scan.absmax, scan.absmax};
@@ -231,15 +277,10 @@ void Encoder::add_scales(const Item& item, size_t index, const Calibrated& found
   }
 }
 
-void Encoder::put(const Item& item, std::vector<NamedTensor> parts, Outcomes& out) {
-  std::vector<mopt_named_tensor> named;
-  for (const NamedTensor& part : parts) {
-    if (is_scale(part.name)) check_scale(item, part);
-    named.push_back({str(part.name), part.tensor.get()});
-  }
+void Encoder::put(const Item& item, std::span<const mopt_named_tensor> parts, Outcomes& out) {
   const mopt_exec* exec = tools_.source.registry().services().cpu();
   const std::vector<NamedTensor> stored =
-      tools_.exporter.put(exec, plan::abi_param(tools_.plan, item), named);
+      tools_.exporter.put(exec, plan::abi_param(tools_.plan, item), parts);
   if (stored.size() != item.outputs.size()) {
     throw Error(MOPT_INTERNAL, "the exporter made other tensors than it planned", item.name);
   }
@@ -259,13 +300,9 @@ void Encoder::put(const Item& item, std::vector<NamedTensor> parts, Outcomes& ou
 
 void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float group_absmax,
                        const Calibrated& found, UnitRecord& record, Outcomes& out) {
-  const Container& container = tools_.source.container();
-  const mopt::StoredTensor& t = *container.find(item.source);
   const mopt_exec* exec = tools_.source.registry().services().cpu();
   Tensor owned;
-  if (!t.plain) owned = container.load(t, t.dtype);
-  TensorRef weight(owned ? owned.data<void>() : const_cast<std::byte*>(t.data), item.dtype,
-                   item.shape);
+  TensorRef weight = source_tensor(item, owned);
   if (item.pruned) {
     owned = prune(item, weight, scan);
     weight = TensorRef(owned.data<void>(), item.dtype, item.shape);
@@ -280,6 +317,7 @@ void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float g
         sizeof(mopt_weight_job), 0, str(item.name), weight.get(), scan.absmax, group_absmax};
     parts = format.quantizer.quantize(exec, job);
     add_scales(item, index, found, parts);
+    check_parts(item, parts);
     const QuantizedWeight quantized{tools_.plan, item, exec, parts};
     layer.weight_error = weight_error(quantized, *weight);
     if (const auto sample = found.sample.find(index); sample != found.sample.end()) {
@@ -290,14 +328,18 @@ void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float g
       layer.output_error = output_error(quantized, *weight, **sample->second, stored);
     }
   } else {
-    parts.push_back({"weight", std::move(owned)});
+    parts.push_back({kWeightRole, std::move(owned)});
     add_scales(item, index, found, parts);
+    check_parts(item, parts);
   }
   const uint64_t before = out.written();
-  put(item, std::move(parts), out);
+  std::vector<mopt_named_tensor> named;
+  for (const NamedTensor& part : parts)
+    named.push_back({str(part.name), part.tensor.get()});
+  put(item, named, out);
   layer.bytes_after = out.written() - before;
   record.layers.push_back(std::move(layer));
-  container.release(t);
+  tools_.source.release(item.source);
 }
 
 UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Calibrated& found) {
@@ -324,15 +366,10 @@ UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Cal
       } else {
         // A tensor that its container stores in blocks of its own is decoded on the way.
         if (!plain) entry.fate = Fate::kTransformed, entry.rule = "decode";
-        copy(item, out);
-        if (item.kv != plan::kNoFormat) {
-          std::vector<NamedTensor> scale;
-          add_scales(item, index, found, scale);
-          for (NamedTensor& s : scale) {
-            check_scale(item, s);
-            out.write(item.outputs.at(1).name, 0, {s.tensor.data<std::byte>(), sizeof(float)});
-          }
-        }
+        if (item.parts.size() > 1)
+          copy_with_scales(item, index, found, out);
+        else
+          copy(item, out);
       }
       for (const TensorDecl& d : item.outputs)
         entry.outputs.push_back(d.name);

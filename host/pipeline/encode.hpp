@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 
 #include "host/pipeline/checkpoint.hpp"
@@ -51,10 +52,12 @@ class Encoder {
  private:
   Scan scan_item(const plan::Item&) const;
   std::map<std::string, float> group_ranges(const plan::Unit&, const Scans&) const;
+  TensorRef source_tensor(const plan::Item&, Tensor& owned) const;
   void copy(const plan::Item&, class Outcomes&);
+  void copy_with_scales(const plan::Item&, size_t index, const Calibrated&, class Outcomes&);
   void quantize(const plan::Item&, size_t index, const Scan&, float group_absmax, const Calibrated&,
                 UnitRecord&, class Outcomes&);
-  void put(const plan::Item&, std::vector<NamedTensor> parts, class Outcomes&);
+  void put(const plan::Item&, std::span<const mopt_named_tensor> parts, class Outcomes&);
   Tensor prune(const plan::Item&, const TensorRef& weight, const Scan&) const;
   void add_scales(const plan::Item&, size_t index, const Calibrated&,
                   std::vector<NamedTensor>&) const;

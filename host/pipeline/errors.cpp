@@ -1,7 +1,9 @@
 #include "host/pipeline/errors.hpp"
 
+#include <algorithm>
 #include <cmath>
 
+#include "host/compute/cast/cast.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/parallel.hpp"
 #include "mopt/numeric/bf16.hpp"
@@ -10,7 +12,6 @@
 namespace mopt::pipeline {
 namespace {
 
-// A multiple of every tile height.
 constexpr int64_t kRowsPerPiece = 128;
 constexpr size_t kLanes = 16;
 
@@ -103,7 +104,7 @@ Slice slice_rows(const QuantizedWeight& q, int64_t begin, int64_t end) {
       first = begin / tile;
       extents[0] = (end - 1) / tile + 1 - first;
     }
-    const int64_t row_elements = t.ndim == 0 ? 0 : t.strides[0];
+    const int64_t row_elements = t.ndim == 0 || t.shape[0] == 0 ? 0 : elements(t) / t.shape[0];
     slice.refs.emplace_back(
         data<char>(t) + mopt_nbytes(static_cast<uint64_t>(first * row_elements), t.dtype), t.dtype,
         extents);
@@ -130,13 +131,15 @@ compute::View view_tensor(const DLTensor& t) {
 
 double weight_error(const QuantizedWeight& q, const DLTensor& weight) {
   const int64_t rows = q.item.rows(), cols = q.item.cols();
-  std::vector<Sums> pieces(static_cast<size_t>((rows + kRowsPerPiece - 1) / kRowsPerPiece));
-  compute::for_each(rows, kRowsPerPiece, [&](int64_t begin, int64_t end) {
+  const int64_t tile = std::max<int64_t>(1, scheme_of_weight(q).block_rows);
+  const int64_t step = (kRowsPerPiece + tile - 1) / tile * tile;  // whole tiles
+  std::vector<Sums> pieces(static_cast<size_t>((rows + step - 1) / step));
+  compute::for_each(rows, step, [&](int64_t begin, int64_t end) {
     Tensor wide = allocate(kF32, {end - begin, cols});
     dequantize_rows(q, begin, end, wide.get());
     const char* original =
         data<char>(weight) + mopt_nbytes(static_cast<uint64_t>(begin * cols), weight.dtype);
-    pieces[static_cast<size_t>(begin / kRowsPerPiece)] = compare_to(
+    pieces[static_cast<size_t>(begin / step)] = compare_to(
         wide.data<float>(), original, weight.dtype, static_cast<size_t>((end - begin) * cols));
   });
   Sums total;
@@ -160,7 +163,14 @@ double output_error(const QuantizedWeight& q, const DLTensor& weight, const DLTe
     input = xq.get();
   }
   Tensor y = allocate(dtype, {n, rows}), yq = allocate(dtype, {n, rows});
-  compute::linear(view_tensor(x), view_tensor(weight), nullptr, view_tensor(*y));
+  Tensor converted;  // a float16 model computes in float32
+  compute::View w = view_tensor(weight);
+  if (!same(weight.dtype, dtype)) {
+    converted = allocate(dtype, {rows, cols});
+    compute::cast(w, view_tensor(*converted));
+    w = view_tensor(*converted);
+  }
+  compute::linear(view_tensor(x), w, nullptr, view_tensor(*y));
   compute::linear(view_tensor(*input), view_tensor(*wq), nullptr, view_tensor(*yq));
   const auto count = static_cast<size_t>(n * rows);
   const Sums sums = same(dtype, kBf16)

@@ -18,7 +18,7 @@ struct QuantizedWeight {
 // ||Wq - W|| / ||W||, dequantized in pieces of a few rows. 0 for a zero weight that stays zero.
 double weight_error(const QuantizedWeight&, const DLTensor& weight);
 
-// ||Wq xq - W x|| / ||W x|| over the rows x [n, in] of the weight's type; xq is x as an engine
+// ||Wq xq - W x|| / ||W x|| over the rows x [n, in], f32 or bf16; xq is x as an engine
 // quantizes it.
 double output_error(const QuantizedWeight&, const DLTensor& weight, const DLTensor& x,
                     std::optional<float> input_scale);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <map>
+#include <unordered_map>
 
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/evaluate.hpp"
@@ -120,27 +122,50 @@ uint64_t file_bytes(const fs::path& directory) {
   return bytes;
 }
 
-void write_ledger(const Ending& e) {
-  std::string ledger;
+// The records of finished units in the order of the plan.
+std::vector<const UnitRecord*> records_of(const Ending& e) {
+  std::map<std::string_view, const UnitRecord*> by_unit;
+  for (const UnitRecord& record : e.journal.finished())
+    by_unit.emplace(record.unit, &record);
+  std::vector<const UnitRecord*> records;
   for (const plan::Unit& unit : e.job.plan.units) {
-    for (const UnitRecord& record : e.journal.finished()) {
-      if (record.unit != unit.name) continue;
-      for (const LedgerEntry& entry : record.ledger)
-        ledger += to_json_line(entry);
+    if (const auto found = by_unit.find(unit.name); found != by_unit.end())
+      records.push_back(found->second);
+  }
+  return records;
+}
+
+// One line for each tensor of the source. An embedding that also became a head of its own is
+// listed once, as what the rule made of it, with the outputs of both.
+void write_ledger(const Ending& e) {
+  std::vector<LedgerEntry> lines;
+  std::unordered_map<std::string, size_t> line_of;
+  for (const UnitRecord* record : records_of(e)) {
+    for (const LedgerEntry& entry : record->ledger) {
+      const auto [at, fresh] = line_of.emplace(entry.tensor, lines.size());
+      if (fresh) {
+        lines.push_back(entry);
+        continue;
+      }
+      LedgerEntry& line = lines[at->second];
+      std::vector<std::string> outputs = std::move(line.outputs);
+      outputs.insert(outputs.end(), entry.outputs.begin(), entry.outputs.end());
+      if (entry.fate != Fate::kCopied) line = entry;
+      line.outputs = std::move(outputs);
     }
   }
+  std::string ledger;
+  for (const LedgerEntry& line : lines)
+    ledger += to_json_line(line);
   e.output.write("mopt/ledger.jsonl", ledger);
 }
 
 void complete_report(const Ending& e) {
   const plan::Plan& plan = e.job.plan;
-  for (const plan::Unit& unit : plan.units) {
-    for (const UnitRecord& record : e.journal.finished()) {
-      if (record.unit != unit.name) continue;
-      e.report.layers.insert(e.report.layers.end(), record.layers.begin(), record.layers.end());
-      e.report.warnings.insert(e.report.warnings.end(), record.warnings.begin(),
-                               record.warnings.end());
-    }
+  for (const UnitRecord* record : records_of(e)) {
+    e.report.layers.insert(e.report.layers.end(), record->layers.begin(), record->layers.end());
+    e.report.warnings.insert(e.report.warnings.end(), record->warnings.begin(),
+                             record->warnings.end());
   }
   for (const plan::Item& item : plan.items) {
     if (item.outcome == plan::Outcome::kCopied) {

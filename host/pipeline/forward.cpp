@@ -51,6 +51,24 @@ bool equal(const compute::RopeAttrs& a, const compute::RopeAttrs& b) {
          a.max_position == b.max_position;
 }
 
+bool same(const InputFormat& a, const InputFormat& b) {
+  return a.quantizer == b.quantizer && a.operand == b.operand && a.scale == b.scale &&
+         a.pre_scale == b.pre_scale;
+}
+
+// y[.., c] = x[.., c] * factors[c], rounded to the type of both.
+void scale_channels(const View& x, const std::vector<float>& factors, const View& y) {
+  const int64_t columns = x.columns();
+  compute::by_dtype("pre_quant_scale", x, [&]<class T>(T*) {
+    compute::for_each(x.rows(), 64, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * columns; i < end * columns; ++i) {
+        const float factor = factors[static_cast<size_t>(i % columns)];
+        put(to_float(x.as<T>()[i]) * factor, y.as<T>()[i]);
+      }
+    });
+  });
+}
+
 }  // namespace
 
 BufferPool::Buffer BufferPool::take(size_t bytes) {
@@ -89,8 +107,7 @@ struct BlockProgram::State {
   // Quantized copies of inputs: siblings (q, k, v) with one format share one.
   struct Copy {
     ValueId value;
-    const Quantizer* quantizer;
-    std::optional<float> scale;
+    const InputFormat* format;
     LiveValue copy;
   };
   std::vector<Copy> copies;
@@ -131,11 +148,11 @@ void BlockProgram::select_ops() {
 void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
   const Op& op = *step.op;
   step.formats.resize(op.in.size());
+  const PreScale pre_scale = options_.quantize_inputs ? PreScale::kApart : PreScale::kFolded;
   const auto load = [&](ValueId v) {
     const std::string& name = graph_.param_of(v)->name;
-    ParamData data = checkpoint.load(name, options_.dtype);
-    if (!data.owned) return std::pair(name, std::move(data));
-    checkpoint.release(name);
+    ParamData data = checkpoint.load(name, options_.dtype, pre_scale);
+    if (data.owned) checkpoint.release(name);
     return std::pair(name, std::move(data));
   };
   if (op.kind == OpKind::kLinear) {
@@ -220,17 +237,22 @@ void BlockProgram::publish(State& s, ValueId v) const {
 
 View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputFormat& format) const {
   for (const State::Copy& c : s.copies) {
-    if (c.value == v && c.quantizer == format.quantizer && c.scale == format.scale)
-      return c.copy.view;
+    if (c.value == v && same(*c.format, format)) return c.copy.view;
   }
   LiveValue copy{s.call.pool->take(static_cast<size_t>(x.bytes())), x};
   copy.view.data = copy.buffer.get();
   // A quantizer sees rows of one vector each: a head of K or V, a token of a linear's input.
   const std::array<int64_t, 2> rows{x.rows(), x.columns()};
   TensorRef in(x.data, x.dtype, rows), out(copy.view.data, x.dtype, rows);
-  format.quantizer->quantize_input(exec_, format.operand, in.get(),
-                                   format.scale ? &*format.scale : nullptr, out.get());
-  s.copies.push_back({v, format.quantizer, format.scale, copy});
+  if (!format.pre_scale.empty()) {
+    scale_channels(x, format.pre_scale, copy.view);
+    in = TensorRef(copy.view.data, x.dtype, rows);
+  }
+  if (format.quantizer != nullptr) {
+    format.quantizer->quantize_input(exec_, format.operand, in.get(),
+                                     format.scale ? &*format.scale : nullptr, out.get());
+  }
+  s.copies.push_back({v, &format, copy});
   return copy.view;
 }
 
@@ -292,9 +314,9 @@ void BlockProgram::run_attention(State& s, const Step& step, const View& y) cons
 void BlockProgram::run_step(State& s, const Step& step) const {
   const Op& op = *step.op;
   if (op.kind == OpKind::kReshape) {
-    LiveValue alias = s.values.at(op.in[0]);
-    void* data = alias.view.data;
-    alias.view = shape_of(s, op.out);
+    const auto from = s.values.find(op.in[0]);  // else a parameter or an input: not ours to keep
+    void* data = operand(s, step, 0).data;
+    LiveValue alias{from == s.values.end() ? nullptr : from->second.buffer, shape_of(s, op.out)};
     alias.view.data = data;
     s.values[op.out] = std::move(alias);
     return;

@@ -36,21 +36,28 @@ Json to_json(const UnitRecord& r) {
           {"warnings", warnings}};
 }
 
+Fate fate_of(int number) {
+  for (const Fate fate : {Fate::kQuantized, Fate::kCopied, Fate::kTransformed, Fate::kDropped}) {
+    if (number == static_cast<int>(fate)) return fate;
+  }
+  throw Json::out_of_range::create(401, "no such fate", nullptr);
+}
+
 UnitRecord from_json(const Json& j) {
   UnitRecord r;
   r.unit = j.at("unit");
   r.xxh128 = j.at("xxh128");
   for (const Json& l : j.at("layers")) {
-    r.layers.push_back({l[0], l[1], l[2], l[3].get<std::vector<int64_t>>(), l[4], l[5],
-                        number(l[6]), number(l[7])});
+    r.layers.push_back({l.at(0), l.at(1), l.at(2), l.at(3).get<std::vector<int64_t>>(), l.at(4),
+                        l.at(5), number(l.at(6)), number(l.at(7))});
   }
   for (const Json& e : j.at("ledger")) {
-    r.ledger.push_back({e[0], static_cast<Fate>(e[1].get<int>()), e[2],
-                        e[3].get<std::vector<std::string>>(), e[4]});
+    r.ledger.push_back({e.at(0), fate_of(e.at(1).get<int>()), e.at(2),
+                        e.at(3).get<std::vector<std::string>>(), e.at(4)});
   }
   for (const Json& d : j.at("warnings")) {
     Diagnostic w;
-    w.code = d[0], w.tensor = d[1], w.message = d[2], w.remedy = d[3];
+    w.code = d.at(0), w.tensor = d.at(1), w.message = d.at(2), w.remedy = d.at(3);
     w.severity = Severity::kWarning;
     r.warnings.push_back(std::move(w));
   }
@@ -106,8 +113,14 @@ void Journal::open(const std::filesystem::path& file) {
 
 void Journal::write_line(const std::string& line) {
   const std::string text = line + "\n";
-  if (write(file_.fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      fdatasync(file_.fd) != 0) {
+  for (size_t at = 0; at < text.size();) {
+    const ssize_t n = write(file_.fd, text.data() + at, text.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      throw Error(MOPT_IO, "the journal cannot be written; is the disk full?", path_.string());
+    at += static_cast<size_t>(n);
+  }
+  if (fdatasync(file_.fd) != 0) {
     throw Error(MOPT_IO, "the journal cannot be written; is the disk full?", path_.string());
   }
 }

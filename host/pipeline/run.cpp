@@ -1,6 +1,7 @@
 #include "host/pipeline/run.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <thread>
@@ -19,9 +20,17 @@ using Clock = std::chrono::steady_clock;
 
 // A boundary is saved when the time since the last save exceeds this many times what a save costs.
 constexpr double kSaveFactor = 30;
+// A disk with less room than this was full when a write failed.
+constexpr uint64_t kFullDisk = uint64_t{64} << 20;
 // Bytes of a file that its fingerprint reads at each of a few places.
-constexpr size_t kProbeBytes = size_t{1} << 16;
+constexpr size_t kProbeBytes = size_t{1} << 20;
 constexpr uint64_t kProbes = 64;
+// Files up to this size are read whole: about a second.
+constexpr uint64_t kWholeBytes = uint64_t{2} << 30;
+// What only an unfinished run has in DIR/mopt. The journal goes first: without it nothing of the
+// others is used.
+constexpr std::array kUnfinishedFiles{"journal.jsonl", "calibration.ids", "activations",
+                                      "activations.new"};
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -37,20 +46,27 @@ double seconds_since(Clock::time_point start) {
   throw Failure(d);
 }
 
-// Size, head, tail and evenly spread probes: a changed model is noticed without reading all of it.
+// All of a small file; of a large one size, head, tail and evenly spread probes: a changed model is
+// noticed without reading all of it.
 std::string file_fingerprint(const fs::path& path) {
   Xxh128 hash;
   const uint64_t size = fs::file_size(path);
   hash.update(std::to_string(size));
   std::ifstream in(path, std::ios::binary);
   std::vector<char> buffer(kProbeBytes);
-  for (uint64_t i = 0; i <= kProbes; ++i) {
-    const uint64_t span = size > kProbeBytes ? size - kProbeBytes : 0;
-    in.clear();
-    in.seekg(static_cast<std::streamoff>(span * i / kProbes));
+  const auto add_piece = [&] {
     in.read(buffer.data(), kProbeBytes);
     hash.update(std::as_bytes(std::span(buffer.data(), static_cast<size_t>(in.gcount()))));
-    if (span == 0) break;
+    return in.gcount() > 0;
+  };
+  if (size <= kWholeBytes) {
+    while (add_piece()) {
+    }
+    return hash.hex();
+  }
+  for (uint64_t i = 0; i <= kProbes; ++i) {
+    in.seekg(static_cast<std::streamoff>((size - kProbeBytes) / kProbes * i));
+    add_piece();
   }
   return hash.hex();
 }
@@ -65,6 +81,7 @@ std::string rows_text(const TokenRows& rows) {
   return text;
 }
 
+// Rows as rows_text writes them.
 TokenRows rows_of(std::string_view text) {
   TokenRows rows;
   std::vector<int32_t> row;
@@ -77,6 +94,14 @@ TokenRows rows_of(std::string_view text) {
   return rows;
 }
 
+// The rows of an interrupted run, when they were written for the same key.
+std::optional<TokenRows> saved_text(const fs::path& file, const std::string& key) {
+  std::ifstream in(file, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!text.starts_with(key + "\n")) return std::nullopt;
+  return rows_of(std::string_view(text).substr(key.size() + 1));
+}
+
 std::string cpu_name() {
   std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);) {
@@ -85,15 +110,14 @@ std::string cpu_name() {
   return "unknown";
 }
 
-uint64_t gib(uint64_t bytes) {
+uint64_t mib(uint64_t bytes) {
   return (bytes + (uint64_t{1} << 20) - 1) >> 20;
 }
 
 // What only a run in work needs; the journal goes first, after it the output counts as complete.
 void remove_working_files(const OutputDirectory& output) {
-  for (const char* name : {"journal.jsonl", "calibration.ids", "activations", "activations.new"}) {
+  for (const char* name : kUnfinishedFiles)
     fs::remove(output.own() / name);
-  }
 }
 
 class Run {
@@ -115,11 +139,15 @@ class Run {
   void prepare_rows();
   TokenRows own_text();
   void fill_head();
-  Fingerprint fingerprint() const;
+  const Fingerprint& model_fingerprint();
+  std::string text_key();
+  Fingerprint fingerprint();
   void open_journal();
+  void continue_writing(const ContainerWriter::Plan&);
   void loop();
   void forward_to(const plan::Unit&);
   void save_boundary(bool now);
+  int first_open_block() const;
   void restore_boundary();
   [[noreturn]] void stop();
   void show(const plan::Unit&, size_t done, double seconds);
@@ -129,6 +157,7 @@ class Run {
   const RunRequest& request_;
   OutputDirectory& output_;
   Report report_;
+  Fingerprint model_;
   Clock::time_point start_ = Clock::now();
   TokenRows rows_;
   std::optional<Journal> journal_;
@@ -137,24 +166,24 @@ class Run {
   Clock::time_point last_save_ = Clock::now();
   double save_cost_ = 0;
   int64_t blocks_forwarded_ = 0;
-  uint64_t bytes_done_ = 0;
+  uint64_t bytes_ = 0, bytes_done_ = 0;  // of the source
 };
 
 void Run::check_resources() const {
   const plan::Cost& cost = job_.plan.cost;
   if (request_.memory_limit && *request_.memory_limit < cost.peak_memory) {
     fail("R101", "",
-         "the run needs " + std::to_string(gib(cost.peak_memory)) + " MiB, --memory-limit allows " +
-             std::to_string(gib(*request_.memory_limit)) + " MiB",
-         "give at least " + std::to_string(gib(cost.peak_memory)) +
+         "the run needs " + std::to_string(mib(cost.peak_memory)) + " MiB, --memory-limit allows " +
+             std::to_string(mib(*request_.memory_limit)) + " MiB",
+         "give at least " + std::to_string(mib(cost.peak_memory)) +
              "MiB, or fewer calibration samples");
   }
   const uint64_t needed = cost.output_bytes + cost.scratch_bytes;
   // What an interrupted run wrote is on the disk already.
   if (request_.unfinished != Unfinished::kResume && output_.space() < needed) {
     fail("R102", output_.final().string(),
-         "the run writes " + std::to_string(gib(needed)) + " MiB, the disk has " +
-             std::to_string(gib(output_.space())) + " MiB free",
+         "the run writes " + std::to_string(mib(needed)) + " MiB, the disk has " +
+             std::to_string(mib(output_.space())) + " MiB free",
          "make room, or choose another --output");
   }
 }
@@ -205,8 +234,8 @@ TokenRows Run::own_text() {
         }
         return !interrupted();
       });
-  if (interrupted()) stop();
   report_.seconds.forward += seconds_since(start);
+  if (rows.empty()) stop();
   return rows;
 }
 
@@ -220,14 +249,13 @@ void Run::prepare_rows() {
     text::Rows rows = calibration_rows(c, *job_.source);
     source = rows.source;
     rows_ = std::move(rows.rows);
-  } else if (fs::exists(saved)) {
-    std::ifstream in(saved, std::ios::binary);
-    rows_ = rows_of(std::string{std::istreambuf_iterator<char>(in), {}});
+  } else if (std::optional<TokenRows> written = saved_text(saved, text_key())) {
+    rows_ = *std::move(written);
   } else {
     say("the model writes " + std::to_string(c.samples.value) + " rows of " +
         std::to_string(c.seq_len.value) + " tokens to be calibrated on (data = \"self\")");
     rows_ = own_text();
-    output_.write("mopt/calibration.ids", rows_text(rows_));
+    output_.write("mopt/calibration.ids", text_key() + "\n" + rows_text(rows_));
   }
   report_.calibration.emplace();
   report_.calibration->source = source;
@@ -245,14 +273,30 @@ void Run::prepare_rows() {
   }
 }
 
-Fingerprint Run::fingerprint() const {
-  Fingerprint f;
+const Fingerprint& Run::model_fingerprint() {
+  if (!model_.empty()) return model_;
+  for (const std::string& file : job_.source->container().files()) {
+    model_["model file " + fs::path(file).filename().string()] = file_fingerprint(file);
+  }
+  model_["the model's config.json"] = xxh128_hex(config_text(*job_.source));
+  return model_;
+}
+
+// What text that the model wrote itself depends on.
+std::string Run::text_key() {
+  Fingerprint f = model_fingerprint();
+  f["the program"] = request_.version + " " + request_.commit;
+  f["the recipe"] = print_resolved(job_.recipe, Origins::kOmit);
+  std::string all;
+  for (const auto& [name, hash] : f)
+    all += name + "=" + hash + "\n";
+  return xxh128_hex(all);
+}
+
+Fingerprint Run::fingerprint() {
+  Fingerprint f = model_fingerprint();
   f["the program"] = request_.version + " " + request_.commit;
   f["the recipe"] = xxh128_hex(print_resolved(job_.recipe, Origins::kOmit));
-  for (const std::string& file : job_.source->container().files()) {
-    f["model file " + fs::path(file).filename().string()] = file_fingerprint(file);
-  }
-  f["the model's config.json"] = xxh128_hex(config_text(*job_.source));
   for (const LoadedPlugin& plugin : job_.source->registry().plugins()) {
     f["plugin " + plugin.file.filename().string()] = file_fingerprint(plugin.file);
   }
@@ -271,21 +315,49 @@ void Run::open_journal() {
     journal_ = Journal::resume(file, fingerprint());
     say("resuming: " + std::to_string(journal_->finished().size()) + " of " +
         std::to_string(job_.plan.units.size()) + " blocks are finished");
-    writer_.emplace(registry, "safetensors", plan, WriteMode::kResume);
+    continue_writing(plan);
     return;
   }
   // Without a journal nothing vouches for what stands there.
   for (const fs::directory_entry& entry : fs::directory_iterator(output_.partial())) {
     if (entry.path() != output_.own()) fs::remove_all(entry.path());
   }
+  fs::remove(output_.own() / "activations");
   // The files exist before the journal promises that they do.
   writer_.emplace(registry, "safetensors", plan, WriteMode::kFresh);
   journal_.emplace(file, fingerprint());
 }
 
+// The files of an interrupted run; the journal is nothing without them.
+void Run::continue_writing(const ContainerWriter::Plan& plan) {
+  const auto weights = std::count_if(
+      fs::directory_iterator(output_.partial()), fs::directory_iterator(),
+      [&](const fs::directory_entry& entry) { return entry.path() != output_.own(); });
+  if (weights == 0 && !journal_->finished().empty()) {
+    fail("J102", output_.partial().string(),
+         "the journal names finished blocks, but their files are gone",
+         "start again with --restart");
+  }
+  try {
+    writer_.emplace(job_.source->registry(), "safetensors", plan, WriteMode::kResume);
+  } catch (const Error& e) {
+    if (e.code() != MOPT_FAILED_PRECONDITION) throw;
+    fail("J102", e.where(), e.what(), "");
+  }
+}
+
 bool Run::all_written() const {
   return std::all_of(job_.plan.units.begin(), job_.plan.units.end(),
                      [&](const plan::Unit& u) { return journal_->has(u.name); });
+}
+
+// The block of the first unit that is not written and needs a forward.
+int Run::first_open_block() const {
+  int first = job_.plan.last_forward_block + 1;
+  for (const plan::Unit& unit : job_.plan.units) {
+    if (unit.block >= 0 && !journal_->has(unit.name)) first = std::min(first, unit.block);
+  }
+  return first;
 }
 
 void Run::restore_boundary() {
@@ -295,6 +367,9 @@ void Run::restore_boundary() {
   if (journal_->finished().empty() || !fs::exists(saved)) return;
   try {
     pass_->stream().load(saved);
+    if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) {
+      pass_.emplace(job_, rows_, request_.kernels);
+    }
   } catch (const Error&) {
     pass_.emplace(job_, rows_, request_.kernels);  // a save that was cut off: replay from the start
   }
@@ -342,12 +417,9 @@ void Run::show(const plan::Unit& unit, size_t done, double seconds) {
   } else {
     state.rate = static_cast<double>(bytes_done_) / seconds;
   }
-  uint64_t all = 0;
-  for (const plan::Item& item : job_.plan.items)
-    all += item.bytes();
   if (bytes_done_ > 0) {
     state.seconds_left = seconds / static_cast<double>(bytes_done_) *
-                         static_cast<double>(all - std::min(all, bytes_done_));
+                         static_cast<double>(bytes_ - std::min(bytes_, bytes_done_));
   }
   request_.progress->block_done(state);
 }
@@ -356,6 +428,8 @@ void Run::loop() {
   restore_boundary();
   Encoder encoder({job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_});
   const auto start = Clock::now();
+  for (const plan::Item& item : job_.plan.items)
+    bytes_ += item.bytes();
   const auto& units = job_.plan.units;
   for (size_t i = 0; i < units.size(); ++i) {
     if (journal_->has(units[i].name)) continue;
@@ -411,9 +485,10 @@ Report Run::execute() {
 }
 
 // A file of the output that cannot be written is a matter of the disk, not of the model.
-[[noreturn]] void cannot_write(const std::string& file, std::string message) {
+[[noreturn]] void cannot_write(const OutputDirectory& output, const std::string& file,
+                               std::string message) {
   if (message.starts_with(file + ": ")) message.erase(0, file.size() + 2);
-  fail("R106", file, std::move(message), "");
+  fail(output.space() < kFullDisk ? "R102" : "R106", file, std::move(message), "");
 }
 
 Report execute(Run& run, const OutputDirectory& output) {
@@ -423,11 +498,12 @@ Report execute(Run& run, const OutputDirectory& output) {
   try {
     return run.execute();
   } catch (const Error& e) {
-    if (e.code() != MOPT_IO || !ours(e.where())) throw;
-    cannot_write(e.where(), e.what());
+    if (e.code() != MOPT_IO) throw;
+    if (ours(e.where())) cannot_write(output, e.where(), e.what());
+    fail("R109", e.where(), e.what(), "");
   } catch (const fs::filesystem_error& e) {
     if (!ours(e.path1().string())) throw;
-    cannot_write(e.path1().string(), e.code().message());
+    cannot_write(output, e.path1().string(), e.code().message());
   }
 }
 
@@ -438,11 +514,12 @@ RunResult run(Prepared& job, const RunRequest& request) {
     fail("E106", job.recipe.file, "no output is named",
          "give --output DIR, or [export] path in the recipe");
   }
-  const fs::path dir = job.recipe.output.path->value;
+  const fs::path dir = output_place(job.recipe.output.path->value);
   fs::path partial = dir;
   partial += ".partial";
+  const bool replaced = OutputDirectory::end_replacement(dir);
   if (request.unfinished == Unfinished::kResume && fs::exists(dir) && !fs::exists(partial) &&
-      request.existing == Existing::kRefuse) {
+      (replaced || request.existing == Existing::kRefuse)) {
     return {{}, true};
   }
   OutputDirectory output(dir, job.source->container().path(), request.unfinished, request.existing);

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <fstream>
 
 #include "host/pipeline/finish.hpp"
 
@@ -35,11 +34,6 @@ bool goes_along(const std::string& name) {
          name.front() != '.';
 }
 
-std::string read_all(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 Diagnostic not_copied(const fs::path& path, std::string why) {
   Diagnostic d;
   d.code = "W112";
@@ -64,15 +58,16 @@ std::vector<Diagnostic> copy_side_files(const Checkpoint& source, const OutputDi
   }
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-    if (entry.is_regular_file())
+    if (entry.is_regular_file()) {
       files.push_back(entry.path());
-    else
+    } else if (entry.path().filename().string().front() != '.') {
       warnings.push_back(not_copied(entry.path(), "it is not a file"));
+    }
   }
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) {
     const std::string name = file.filename();
-    if (goes_along(name)) output.write(name, read_all(file));
+    if (goes_along(name)) output.copy(name, file);
   }
   return warnings;
 }

@@ -6,7 +6,9 @@
 #include <fstream>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <tuple>
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
@@ -18,6 +20,24 @@ namespace {
 
 // Bytes of a mapped tensor looked at before its pages are given back.
 constexpr uint64_t kPieceBytes = uint64_t{16} << 20;
+
+struct BadScale {
+  int64_t index;
+  double value;
+};
+
+std::optional<BadScale> first_bad_scale(const mopt::StoredTensor& t) {
+  const int64_t n = elements(t.shape);
+  for (int64_t i = 0; i < n; ++i) {
+    float value = 1;
+    if (same(t.dtype, kF32)) std::memcpy(&value, t.data + i * 4, 4);
+    if (same(t.dtype, kE4m3)) value = e4m3::decode(std::to_integer<uint8_t>(t.data[i]));
+    // E8M0's only NaN.
+    if (same(t.dtype, kU8) && std::to_integer<uint8_t>(t.data[i]) == 0xFF) value = NAN;
+    if (!std::isfinite(value) || value <= 0) return BadScale{i, value};
+  }
+  return std::nullopt;
+}
 
 // Tensors that the run's ledger calls transformed; none without a ledger, or for a line that is
 // damaged: they then have to equal the source.
@@ -33,10 +53,12 @@ std::set<std::string> transformed_tensors(const std::filesystem::path& directory
   return names;
 }
 
-// The first element of `ours` that is neither zero nor that of `theirs`; -1: there is none.
-int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+// The first element in bytes [begin, end) of `ours` that is neither zero nor that of `theirs`; -1:
+// there is none.
+int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs,
+                       uint64_t begin, uint64_t end) {
   const uint64_t width = ours.dtype.bits / 8;
-  for (uint64_t at = 0; at < ours.stored_bytes; at += width) {
+  for (uint64_t at = begin; at < end; at += width) {
     const std::byte* x = ours.data + at;
     if (std::memcmp(x, theirs.data + at, width) == 0) continue;
     if (std::any_of(x, x + width, [](std::byte b) { return b != std::byte{0}; }))
@@ -59,9 +81,12 @@ class Verifier {
       judge_engines();
       if (request_.source != nullptr) compare_with_source();
     }
-    std::stable_sort(
-        out_.problems.begin(), out_.problems.end(),
-        [](const Diagnostic& a, const Diagnostic& b) { return a.severity > b.severity; });
+    // Values are checked by many threads: the order of findings must not tell.
+    const auto key = [](const Diagnostic& d) {
+      return std::tuple(d.severity == Severity::kWarning, std::tie(d.file, d.tensor, d.code));
+    };
+    std::stable_sort(out_.problems.begin(), out_.problems.end(),
+                     [&](const Diagnostic& a, const Diagnostic& b) { return key(a) < key(b); });
     out_.ok = std::none_of(out_.problems.begin(), out_.problems.end(),
                            [](const Diagnostic& d) { return d.severity == Severity::kError; });
     return std::move(out_);
@@ -87,6 +112,7 @@ class Verifier {
   void read_description();
   void compare_with_graph();
   void check_values();
+  void not_finite(const mopt::StoredTensor&, int64_t element);
   void check_tensor(const mopt::StoredTensor&);
   void check_scale(const std::string& role, const mopt::StoredTensor&);
   void check_groups();
@@ -204,26 +230,24 @@ void Verifier::compare_with_graph() {
 }
 
 void Verifier::check_scale(const std::string& role, const mopt::StoredTensor& t) {
-  const int64_t n = elements(t.shape);
-  const auto bad = [&](int64_t i, double value) {
-    add("V105", std::string(t.name),
-        "element " + std::to_string(i) + " of this " + role + " is " + std::to_string(value) +
-            ", expected a finite value above zero",
-        "export again; engines would compute garbage");
-  };
   if (!t.plain) return;
-  for (int64_t i = 0; i < n; ++i) {
-    if (same(t.dtype, kF32)) {
-      float value = 0;
-      std::memcpy(&value, t.data + i * 4, 4);
-      if (!std::isfinite(value) || value <= 0) return bad(i, value);
-    } else if (same(t.dtype, kE4m3)) {
-      const float value = e4m3::decode(std::to_integer<uint8_t>(t.data[i]));
-      if (!std::isfinite(value) || value <= 0) return bad(i, value);
-    } else if (same(t.dtype, kU8) && std::to_integer<uint8_t>(t.data[i]) == 0xFF) {
-      return bad(i, NAN);  // E8M0's only NaN
-    }
+  if (const auto bad = first_bad_scale(t)) {
+    add("V105", std::string(t.name),
+        "element " + std::to_string(bad->index) + " of this " + role + " is " +
+            std::to_string(bad->value) + ", expected a finite value above zero",
+        "export again; engines would compute garbage");
   }
+  container_->release(t);
+}
+
+// What was copied is as good as its source.
+void Verifier::not_finite(const mopt::StoredTensor& t, int64_t element) {
+  const bool copied = request_.source != nullptr && !parts_.contains(std::string(t.name)) &&
+                      request_.source->container().find(t.name) != nullptr;
+  add(copied ? "W116" : "V105", std::string(t.name),
+      "element " + std::to_string(element) + " is not a finite number",
+      copied ? "look at the source: it is the same there" : "export again from a sound source",
+      copied ? Severity::kWarning : Severity::kError);
 }
 
 // Codes and copied tensors: nothing that is no number.
@@ -245,10 +269,7 @@ void Verifier::check_tensor(const mopt::StoredTensor& t) {
       }
     }
     if (bad >= 0) {
-      add("V105", std::string(t.name),
-          "element " + std::to_string(static_cast<int64_t>(at / width) + bad) +
-              " is not a finite number",
-          "export again from a sound source");
+      not_finite(t, static_cast<int64_t>(at / width) + bad);
       break;
     }
     container_->release(t);
@@ -369,12 +390,16 @@ bool Verifier::same_form(const mopt::StoredTensor& ours, const mopt::StoredTenso
 // Of a pruned tensor every element is the source's or zero.
 void Verifier::compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
   if (!same_form(ours, theirs) || !ours.plain || !theirs.plain) return;
-  if (const int64_t bad = first_not_kept(ours, theirs); bad >= 0) {
-    add("V113", std::string(ours.name),
-        "element " + std::to_string(bad) + " is neither the source's nor zero", "export again");
+  const Container& source = request_.source->container();
+  int64_t bad = -1;
+  for (uint64_t at = 0; at < ours.stored_bytes && bad < 0; at += kPieceBytes) {
+    bad = first_not_kept(ours, theirs, at, std::min(ours.stored_bytes, at + kPieceBytes));
+    container_->release(ours);
+    source.release(theirs);
   }
-  container_->release(ours);
-  request_.source->container().release(theirs);
+  if (bad < 0) return;
+  add("V113", std::string(ours.name),
+      "element " + std::to_string(bad) + " is neither the source's nor zero", "export again");
 }
 
 void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {

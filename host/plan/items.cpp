@@ -47,11 +47,12 @@ void append(Plan& plan, Unit& unit, Item item) {
 void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
   const auto logits = in.graph->outputs.find("logits");
   const Op& head = in.graph->ops[static_cast<size_t>(in.graph->values[logits->second].producer)];
-  const bool tied = head.kind == OpKind::kLinear && in.graph->param_of(head.in[1])->role == "embed";
-  if (tied && item.name == "lm_head.weight") {
+  const graph::Param* weight =
+      head.kind == OpKind::kLinear ? in.graph->param_of(head.in[1]) : nullptr;
+  if (weight != nullptr && weight->role == "embed" && item.name == head.label + ".weight") {
     item.outcome = Outcome::kDropped;
     item.rule = "tied";
-    item.reason = "tied to " + in.graph->param_of(head.in[1])->name + ", which is stored";
+    item.reason = "tied to " + weight->name + ", which is stored";
     return;
   }
   if (item.name == "rope_freqs.weight") {

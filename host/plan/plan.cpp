@@ -1,7 +1,6 @@
 #include "host/plan/plan.hpp"
 
 #include <algorithm>
-#include <map>
 #include <unordered_map>
 
 #include "host/plan/cost.hpp"
@@ -71,6 +70,7 @@ class Planner {
     apply_quantize();
     apply_sparsify();
     apply_kv_cache();
+    check_evals();
     faults_.raise();
     check_groups();
     declare_parts();
@@ -93,6 +93,8 @@ class Planner {
   void add_untied_head(const QuantizeRule&);
   void apply_sparsify();
   void apply_kv_cache();
+  void check_kv_cache(const Origin&);
+  void check_evals();
   void check_groups();
   void declare_parts();
   void list_sites();
@@ -130,12 +132,17 @@ int Planner::format_index(const std::string& id) const {
 
 // A tied head stored apart, when a rule names it.
 void Planner::add_untied_head(const QuantizeRule& rule) {
-  if (in_.graph == nullptr) return;
   const auto logits = in_.graph->outputs.find("logits");
   const Op& op = in_.graph->ops[static_cast<size_t>(in_.graph->values[logits->second].producer)];
-  if (op.kind != OpKind::kLinear) return;
-  const graph::Param& tied = *in_.graph->param_of(op.in[1]);
-  if (tied.role != "embed" || op.label.empty()) return;
+  const graph::Param* weight = op.kind == OpKind::kLinear ? in_.graph->param_of(op.in[1]) : nullptr;
+  if (weight == nullptr || weight->role != "embed" || op.label.empty()) {
+    faults_.add("E301", rule.select.origin,
+                "rule '" + rule.select.id +
+                    "' names the head, but this model ends in no projection of its own",
+                "leave lm_head out of the rule");
+    return;
+  }
+  const graph::Param& tied = *weight;
   Item head;
   head.name = op.label + ".weight";
   head.source = tied.name;
@@ -266,11 +273,37 @@ void Planner::apply_kv_cache() {
     if (item.kind == MOPT_PARAM_LINEAR && (item.role == "attn.k" || item.role == "attn.v"))
       item.kv = index;
   }
+  check_kv_cache(kv.origin);
+}
+
+// A layer whose keys and values no parameter of their own produces would be left out silently.
+void Planner::check_kv_cache(const Origin& place) {
+  for (const Op& op : in_.graph->ops) {
+    if (op.kind != OpKind::kAttention) continue;
+    const graph::Block& block = in_.graph->blocks[static_cast<size_t>(op.block)];
+    const auto has = [&](std::string_view role) {
+      return std::any_of(block.params.begin(), block.params.end(), [&](int p) {
+        return in_.graph->params[static_cast<size_t>(p)].role == role;
+      });
+    };
+    if (has("attn.k") && has("attn.v")) continue;
+    return faults_.add("E306", place,
+                       "kv_cache needs projections of role attn.k and attn.v, but block " +
+                           block.name() + " has none",
+                       "write kv_cache = \"none\"");
+  }
+}
+
+void Planner::check_evals() {
+  if (in_.recipe.evals.empty() || in_.graph != nullptr) return;
+  faults_.add("E303", in_.recipe.evals[0].origin,
+              "[[eval]] needs a forward of the model, but adapter is \"none\"",
+              "leave [[eval]] out, or name an adapter");
 }
 
 // Engines merge a group's weights into one: what they cannot merge is found here, not there.
 void Planner::check_groups() {
-  std::map<std::string, const Item*> first;
+  std::unordered_map<std::string_view, const Item*> first;
   for (const Item& item : plan_.items) {
     if (item.fuse_group.empty() || item.kind != MOPT_PARAM_LINEAR) continue;
     const auto [at, fresh] = first.emplace(item.fuse_group, &item);
@@ -346,15 +379,11 @@ void Planner::add_site(size_t index, mopt_operand operand, const mopt_scheme& sc
 }
 
 void Planner::list_sites() {
-  std::unordered_map<std::string, size_t> by_name;
-  bool wanted = false;
-  for (size_t i = 0; i < plan_.items.size(); ++i) {
-    const Item& item = plan_.items[i];
-    by_name[item.name] = i;
-    wanted = wanted || item.kv != kNoFormat ||
-             (item.input != kNoFormat &&
-              stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input));
-  }
+  const bool wanted = std::any_of(plan_.items.begin(), plan_.items.end(), [&](const Item& item) {
+    return item.kv != kNoFormat ||
+           (item.input != kNoFormat &&
+            stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input));
+  });
   if (!wanted) return;
   if (in_.graph == nullptr || !in_.recipe.calibration) {
     faults_.add("E304", in_.recipe.quantize->origin,
@@ -365,6 +394,9 @@ void Planner::list_sites() {
                 "not quantized");
     faults_.raise();
   }
+  std::unordered_map<std::string_view, size_t> by_name;
+  for (size_t i = 0; i < plan_.items.size(); ++i)
+    by_name[plan_.items[i].name] = i;
   for (const Op& op : in_.graph->ops) {
     if (op.kind == OpKind::kLinear) {
       // A head that was tied is an item under its own name.
@@ -392,7 +424,8 @@ void Planner::list_sites() {
 }
 
 void Planner::name_outputs() {
-  std::map<std::string, std::string> owner;
+  std::unordered_map<std::string_view, const Item*> owner;
+  owner.reserve(plan_.items.size());
   for (Item& item : plan_.items) {
     if (item.outcome == Outcome::kDropped) continue;
     try {
@@ -402,11 +435,11 @@ void Planner::name_outputs() {
       continue;
     }
     for (const TensorDecl& out : item.outputs) {
-      const auto [at, fresh] = owner.emplace(out.name, item.name);
+      const auto [at, fresh] = owner.emplace(out.name, &item);
       if (!fresh) {
         faults_.add_tensor(
             "M204", out.name,
-            "both " + at->second + " and " + item.name + " would be stored under it");
+            "both " + at->second->name + " and " + item.name + " would be stored under it");
       }
     }
   }

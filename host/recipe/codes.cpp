@@ -505,6 +505,9 @@ constexpr CodeEntry kCodes[] = {
      "A plugin reports something that is no error; the place is its name and the message is its "
      "own. "
      "The plugin's README says more."},
+    {"W116", Exit::kDone, "a copied tensor is not finite",
+     "A tensor that is copied bit for bit holds NaN or infinity, in the source as in the output. "
+     "Masks may; weights should not: look at the source."},
 };
 
 }  // namespace

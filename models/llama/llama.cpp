@@ -45,13 +45,13 @@ Shape read(const Config& config) {
   refuse_relatives(config);
   const bool mistral = config.text("model_type") == "mistral";
   Shape s{};
-  s.hidden = config.integer("hidden_size");
-  s.ffn = config.integer("intermediate_size");
-  s.layers = config.integer("num_hidden_layers");
-  s.heads = config.integer("num_attention_heads");
-  s.kv_heads = config.integer("num_key_value_heads", mistral ? 8 : s.heads);
-  s.head_size = config.integer("head_dim", s.hidden / s.heads);
-  s.vocab = config.integer("vocab_size");
+  s.hidden = config.extent("hidden_size");
+  s.ffn = config.extent("intermediate_size");
+  s.layers = config.extent("num_hidden_layers");
+  s.heads = config.extent("num_attention_heads");
+  s.kv_heads = config.extent("num_key_value_heads", mistral ? 8 : s.heads);
+  s.head_size = config.extent("head_dim", s.hidden / s.heads);
+  s.vocab = config.extent("vocab_size");
   // Mistral's window holds for every layer; its projections have no biases, whatever the file says.
   s.window = mistral ? config.integer("sliding_window", 0) : 0;
   s.eps = config.number("rms_norm_eps", 1e-6);

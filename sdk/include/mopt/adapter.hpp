@@ -16,6 +16,16 @@ class Config {
   int64_t integer(std::string_view path, int64_t def) const {
     return has(path) ? integer(path) : def;
   }
+  // A size or a count: above zero, and small enough that no product of a few of them overflows.
+  int64_t extent(std::string_view path) const {
+    const int64_t value = integer(path);
+    if (value > 0 && value <= int64_t{1} << 24) return value;
+    throw Error(MOPT_INVALID_ARGUMENT,
+                "config.json: expected a size from 1 to 2^24 at '" + std::string(path) + "', found " +
+                    std::to_string(value),
+                std::string(path));
+  }
+  int64_t extent(std::string_view path, int64_t def) const { return has(path) ? extent(path) : def; }
   double number(std::string_view path) const {
     const mopt_value value = get(path);
     if (value.type == MOPT_INT) return static_cast<double>(value.as.i);
