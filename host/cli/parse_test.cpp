@@ -213,4 +213,10 @@ TEST_CASE("the command line of a report can be pasted into a shell") {
         "mopt-host --recipe fp8 --set 'a.b=[1, 2]'");
   CHECK(quoted_command({"it's", "", "$x"}) == "mopt-host 'it'\\''s' '' '$x'");
   CHECK(parsed<JobOptions>({"--recipe", "a b"}).command_line == "mopt-host --recipe 'a b'");
+  CHECK(parsed<JobOptions>({"--recipe", "a b"}).resume_command ==
+        "mopt-host --recipe 'a b' --resume");
+  CHECK(parsed<JobOptions>({"--recipe", "a", "--restart"}).resume_command ==
+        "mopt-host --recipe a --resume");
+  CHECK(parsed<JobOptions>({"--recipe", "a", "--resume"}).resume_command ==
+        "mopt-host --recipe a --resume");
 }
