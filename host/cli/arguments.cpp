@@ -181,6 +181,11 @@ void usage_error(std::string message, std::string remedy) {
   throw Failure(std::move(d));
 }
 
+void refuse_chat() {
+  usage_error("--chat is not yet available",
+              "apply the model's chat template elsewhere and give its text or ids");
+}
+
 std::optional<std::string> Arguments::value(std::string_view option) const {
   const auto found = values.find(option);
   if (found == values.end()) return {};

@@ -15,6 +15,9 @@ namespace mopt::cli {
 // The one way in which a command line is refused: U101, exit 2.
 [[noreturn]] void usage_error(std::string message, std::string remedy);
 
+// Chat templates are not applied by this version.
+[[noreturn]] void refuse_chat();
+
 struct Arguments {
   const CommandSpec* command = nullptr;
   std::map<std::string, std::vector<std::string>, std::less<>> values;  // flags: an empty list

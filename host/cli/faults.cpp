@@ -49,6 +49,10 @@ Diagnostic diagnostic_of(const Error& e) {
   const bool is_file = e.where().find('/') != std::string::npos ||
                        std::filesystem::exists(e.where(), failed) || d.code == "M101";
   (is_file ? d.file : d.tensor) = e.where();
+  // Some sentences begin with the place, which stands in front already.
+  if (!e.where().empty() && d.message.starts_with(e.where() + ": ")) {
+    d.message.erase(0, e.where().size() + 2);
+  }
   if (d.code == "X101") d.remedy = kReport;
   return d;
 }

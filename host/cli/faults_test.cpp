@@ -52,6 +52,11 @@ TEST_CASE("a failure keeps its diagnostics and its exit code") {
   CHECK(v.diagnostics.at(0).message == "it exists");
 }
 
+TEST_CASE("a place is told once") {
+  CHECK(format(diagnostic_of(Error(MOPT_DATA_LOSS, "a/b: too short", "a/b"))) ==
+        "a/b: error[M103]: too short");
+}
+
 TEST_CASE("a tensor's name is not taken for a file") {
   const Diagnostic d = diagnostic_of(Error(MOPT_DATA_LOSS, "short", "model.norm.weight"));
   CHECK(d.tensor == "model.norm.weight");

@@ -27,10 +27,7 @@ std::vector<int32_t> ids_of(const std::vector<int64_t>& given, const Checkpoint&
 
 std::vector<int32_t> prompt_of(const Checkpoint& checkpoint, const GenerateOptions& options) {
   if (options.prompt_ids) return ids_of(*options.prompt_ids, checkpoint);
-  if (options.chat) {
-    usage_error("--chat is not yet available",
-                "apply the chat template yourself and give --prompt");
-  }
+  if (options.chat) refuse_chat();
   std::vector<int32_t> ids =
       checkpoint.tokenizer().encode(*options.prompt, text::SpecialTokens::kAdd);
   if (ids.empty()) usage_error("--prompt: the text has no tokens", "give at least one word");

@@ -26,6 +26,7 @@ struct Totals {
 struct Contents {
   const Container& container;
   std::unordered_map<std::string, std::string> schemes;
+  std::map<std::string, size_t> parameters;  // quantized ones by scheme
   Totals all;
   std::map<std::string, Totals, std::less<>> by_encoding;
 
@@ -36,7 +37,11 @@ struct Contents {
 };
 
 Contents take_stock(const Container& container, const StoredLayout& layout) {
-  Contents c{container, scheme_names(layout), {}, {}};
+  Contents c{container, scheme_names(layout), {}, {}, {}};
+  for (const StoredParam& p : layout.read.params) {
+    const auto payload = p.roles.find(MOPT_ROLE_PAYLOAD);
+    if (payload != p.roles.end()) ++c.parameters[c.schemes.at(payload->second)];
+  }
   for (const StoredTensor& t : container.tensors()) {
     c.all.add(t);
     c.by_encoding[std::string(t.encoding)].add(t);
@@ -50,20 +55,22 @@ Json metadata_of(const Container& container) {
 }
 
 std::string document(const Contents& c) {
-  Json json;
-  json["format"] = c.container.format();
-  Json& tensors = json["tensors"] = Json::array();
+  JsonPage page;
+  page.member("format", c.container.format());
+  page.open_rows("tensors");
   for (const StoredTensor& t : c.container.tensors()) {
-    const std::string scheme = c.scheme(t);
-    tensors.push_back({{"name", t.name},
-                       {"dtype", t.encoding},
-                       {"shape", std::vector<int64_t>(t.shape.begin(), t.shape.end())},
-                       {"bytes", t.stored_bytes},
-                       {"scheme", scheme.empty() ? Json(nullptr) : Json(scheme)}});
+    page.open_row();
+    page.text("name", t.name);
+    page.text("dtype", t.encoding);
+    page.numbers("shape", t.shape);
+    page.number("bytes", t.stored_bytes);
+    page.text_or_null("scheme", c.scheme(t));
+    page.close_row();
   }
-  json["metadata"] = metadata_of(c.container);
-  json["total_bytes"] = c.all.bytes;
-  return json_page(json);
+  page.close_rows();
+  page.member("metadata", metadata_of(c.container));
+  page.member("total_bytes", c.all.bytes);
+  return page.finish();
 }
 
 std::string summary(const Contents& c, int width) {
@@ -79,7 +86,10 @@ std::string summary(const Contents& c, int width) {
     table.add({encoding, grouped(totals.tensors), grouped(totals.elements),
                bytes_text(static_cast<double>(totals.bytes))});
   }
-  return out + table.text(width);
+  out += table.text(width);
+  for (const auto& [scheme, count] : c.parameters)
+    out += "\nquantized: " + grouped(count) + " parameters as " + printable(scheme) + "\n";
+  return out;
 }
 
 std::string tensor_table(const Contents& c, TensorList which, int width) {

@@ -62,17 +62,30 @@ std::string recipe_name(const Prepared& p) {
   return p.recipe.name.value.empty() ? p.recipe.file : p.recipe.name.value;
 }
 
-Json tensors_of(const Prepared& p) {
-  Json tensors = Json::array();
+void add_tensors(JsonPage& page, const Prepared& p) {
+  page.open_rows("tensors");
   for (const plan::Item& item : p.plan.items) {
-    const std::string scheme = scheme_of(p.plan, item);
-    tensors.push_back({{"name", item.name},
-                       {"fate", fate_name(fate_of(item.outcome))},
-                       {"scheme", scheme.empty() ? Json(nullptr) : Json(scheme)},
-                       {"rule", item.rule.empty() ? Json(nullptr) : Json(item.rule)},
-                       {"reason", item.reason}});
+    page.open_row();
+    page.text("name", item.name);
+    page.text("fate", fate_name(fate_of(item.outcome)));
+    page.text_or_null("scheme", scheme_of(p.plan, item));
+    page.text_or_null("rule", item.rule);
+    page.text("reason", item.reason);
+    page.close_row();
   }
-  return tensors;
+  page.close_rows();
+}
+
+void add_engines(JsonPage& page, const std::vector<EngineVerdict>& engines) {
+  page.open_rows("engines");
+  for (const EngineVerdict& e : engines) {
+    page.open_row();
+    page.text("name", e.engine);
+    page.text("verdict", e.verdict);
+    page.text("reason", e.reason);
+    page.close_row();
+  }
+  page.close_rows();
 }
 
 // Tensors that share fate, scheme and rule.
@@ -116,21 +129,18 @@ std::string joined(const std::vector<std::string>& words) {
 
 std::string plan_document(const Prepared& p) {
   const plan::Cost& cost = p.plan.cost;
-  Json json;
-  json["ok"] = true;
-  json["recipe"] = recipe_name(p);
-  json["model"] = p.source->container().path().string();
-  json["steps"] = steps_of(p);
-  json["tensors"] = tensors_of(p);
-  json["memory"] = {{"peak_bytes", cost.peak_memory}, {"block_bytes", cost.block_memory}};
-  json["disk"] = {{"output_bytes", cost.output_bytes}, {"scratch_bytes", cost.scratch_bytes}};
-  json["seconds"] = json_number(cost.seconds);
-  json["engines"] = Json::array();
-  for (const EngineVerdict& e : p.plan.engines) {
-    json["engines"].push_back({{"name", e.engine}, {"verdict", e.verdict}, {"reason", e.reason}});
-  }
-  json["problems"] = json_problems(warnings_of(p));
-  return json_page(json);
+  JsonPage page;
+  page.member("ok", true);
+  page.member("recipe", recipe_name(p));
+  page.member("model", p.source->container().path().string());
+  page.member("steps", steps_of(p));
+  add_tensors(page, p);
+  page.member("memory", {{"peak_bytes", cost.peak_memory}, {"block_bytes", cost.block_memory}});
+  page.member("disk", {{"output_bytes", cost.output_bytes}, {"scratch_bytes", cost.scratch_bytes}});
+  page.member("seconds", json_number(cost.seconds));
+  add_engines(page, p.plan.engines);
+  page.member("problems", json_problems(warnings_of(p)));
+  return page.finish();
 }
 
 std::string failed_plan_document(const std::string& recipe, const std::string& model,

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 
+#include "host/cli/arguments.hpp"
 #include "host/cli/commands.hpp"
 #include "host/loader/container.hpp"
 #include "host/report/json.hpp"
@@ -172,6 +173,7 @@ std::string text_of_json(std::string_view line, const LinePlace& place) {
 }
 
 Exit run_tokenize(App& app, const TokenizeOptions& options) {
+  if (options.chat) refuse_chat();
   const text::Tokenizer tokenizer = open_tokenizer(app, options.path);
   Lines lines(app, options);
   LinePlace place{"standard input", 0};

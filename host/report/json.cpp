@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 namespace mopt {
 
@@ -53,6 +54,80 @@ std::string json_page(const Json& json) {
     out += "\n]";
   }
   return out + "\n}\n";
+}
+
+void JsonPage::member(std::string_view key, const Json& value) {
+  out_ += first_member_ ? "\n" : ",\n";
+  first_member_ = false;
+  quoted(key);
+  out_ += ": " + json_text(value);
+}
+
+void JsonPage::open_rows(std::string_view key) {
+  out_ += first_member_ ? "\n" : ",\n";
+  first_member_ = false;
+  first_row_ = true;
+  quoted(key);
+  out_ += ": [";
+}
+
+void JsonPage::open_row() {
+  out_ += first_row_ ? "\n  {" : ",\n  {";
+  first_row_ = false;
+  first_in_row_ = true;
+}
+
+void JsonPage::key(std::string_view key) {
+  if (!first_in_row_) out_ += ',';
+  first_in_row_ = false;
+  quoted(key);
+  out_ += ':';
+}
+
+// Plain ASCII goes as it is; the rest is the library's to escape.
+void JsonPage::quoted(std::string_view value) {
+  for (const char c : value) {
+    if (c >= 0x20 && c < 0x7F && c != '"' && c != '\\') continue;
+    out_ += json_text(Json(value));
+    return;
+  }
+  out_.append(1, '"').append(value).append(1, '"');
+}
+
+void JsonPage::text(std::string_view name, std::string_view value) {
+  key(name);
+  quoted(value);
+}
+
+void JsonPage::text_or_null(std::string_view name, std::string_view value) {
+  if (!value.empty()) return text(name, value);
+  key(name);
+  out_ += "null";
+}
+
+void JsonPage::number(std::string_view name, uint64_t value) {
+  key(name);
+  out_ += std::to_string(value);
+}
+
+void JsonPage::numbers(std::string_view name, std::span<const int64_t> values) {
+  key(name);
+  out_ += '[';
+  for (size_t i = 0; i < values.size(); ++i)
+    out_ += (i == 0 ? "" : ",") + std::to_string(values[i]);
+  out_ += ']';
+}
+
+void JsonPage::close_row() {
+  out_ += '}';
+}
+
+void JsonPage::close_rows() {
+  out_ += first_row_ ? "]" : "\n]";
+}
+
+std::string JsonPage::finish() {
+  return std::move(out_) + "\n}\n";
 }
 
 }  // namespace mopt

@@ -118,3 +118,34 @@ TEST_CASE("a page has a member or an element a line and parses to what it was ma
   CHECK(page == "{\n\"a\": 1,\n\"b\": [\n  {\"c\":1},\n  {\"c\":2}\n],\n\"e\": []\n}\n");
   CHECK(Json::parse(page) == json);
 }
+
+TEST_CASE("a page that grows says the same as one that is made of values") {
+  const std::vector<int64_t> shape = {4, 2};
+  JsonPage page;
+  page.member("format", "safe\"tensors");
+  page.open_rows("tensors");
+  for (const char* name : {"plain.name", "q\"uote", "back\\slash", "line\nbreak", "ü", "bad\xff"}) {
+    page.open_row();
+    page.text("name", name);
+    page.text_or_null("scheme", name[0] == 'p' ? "" : name);
+    page.number("bytes", 18446744073709551615u);
+    page.numbers("shape", shape);
+    page.close_row();
+  }
+  page.close_rows();
+  page.open_rows("none");
+  page.close_rows();
+  page.member("total", 3);
+  Json same;
+  same["format"] = "safe\"tensors";
+  for (const char* name :
+       {"plain.name", "q\"uote", "back\\slash", "line\nbreak", "ü", "bad\uFFFD"}) {
+    same["tensors"].push_back({{"name", name},
+                               {"scheme", name[0] == 'p' ? Json(nullptr) : Json(name)},
+                               {"bytes", 18446744073709551615u},
+                               {"shape", shape}});
+  }
+  same["none"] = Json::array();
+  same["total"] = 3;
+  CHECK(page.finish() == json_page(same));
+}
