@@ -20,12 +20,18 @@ void check_lines(const std::vector<std::string>& patterns, const std::string& te
 // a list, [*] any element. Operators: == != < <= > >= ~ (contains) size exists absent.
 void check_json(const std::string& text, const std::vector<std::string>& words);
 
+// The first value that the pointer reaches, as text.
+std::string json_text(const std::string& text, const std::string& pointer);
+
 // Two files, or two directories with everything in them, byte for byte.
 void check_same(const std::filesystem::path& a, const std::filesystem::path& b);
 
 // A tensor of a safetensors file has this type and shape: "BF16" "[64,128]".
 void check_tensor(const std::filesystem::path& file, const std::string& name,
                   const std::string& dtype, const std::string& shape);
+
+// Where in the file the tensor's data begins.
+size_t tensor_offset(const std::filesystem::path& file, const std::string& name);
 
 // FILE:KEY FILE:KEY TOLERANCE: max |a-b| <= tolerance * max |b|.
 void check_close(const std::string& a, const std::string& b, double tolerance);

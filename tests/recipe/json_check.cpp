@@ -91,6 +91,12 @@ bool holds(const json& value, const std::string& op, const std::string& text) {
 
 }  // namespace
 
+std::string json_text(const std::string& text, const std::string& pointer) {
+  const std::vector<json> values = resolve(json::parse(text), pointer);
+  if (values.empty()) throw std::runtime_error("there is no " + pointer + " in:\n" + text);
+  return text_of(values.front());
+}
+
 void check_json(const std::string& text, const std::vector<std::string>& words) {
   if (words.size() < 2) throw std::runtime_error("json POINTER OPERATOR [VALUE] expected");
   const json root = json::parse(text, nullptr, false);

@@ -69,12 +69,13 @@ class Run {
   // $PLUGINS: the bad plugins; $LIBRARY: the product's; $BUILD, $SOURCE, $SHARED, $HERE.
   std::string expand(std::string word) const {
     const std::string build = variable("MOPT_BUILD");
-    const std::map<std::string, std::string> values{{"$PLUGINS", build + "/test/plugins"},
-                                                    {"$LIBRARY", build + "/lib/mopt/plugins/abi-0"},
-                                                    {"$BUILD", build},
-                                                    {"$SOURCE", MOPT_SOURCE},
-                                                    {"$SHARED", variable("MOPT_SHARED")},
-                                                    {"$HERE", directory_.string()}};
+    std::map<std::string, std::string> values{{"$PLUGINS", build + "/test/plugins"},
+                                              {"$LIBRARY", build + "/lib/mopt/plugins/abi-0"},
+                                              {"$BUILD", build},
+                                              {"$SOURCE", MOPT_SOURCE},
+                                              {"$SHARED", variable("MOPT_SHARED")},
+                                              {"$HERE", directory_.string()}};
+    values.insert(kept_.begin(), kept_.end());
     for (const auto& [name, value] : values) {
       for (size_t at; (at = word.find(name)) != std::string::npos;) {
         word.replace(at, name.size(), value);
@@ -120,12 +121,15 @@ class Run {
         {"no-stderr", &Run::not_in_stream},
         {"json", &Run::json},
         {"json-file", &Run::json},
+        {"keep", &Run::keep},
+        {"flip-tensor", &Run::flip_tensor},
         {"file", &Run::exists},
         {"no-file", &Run::exists},
         {"same", &Run::same},
         {"differ", &Run::same},
         {"contains", &Run::contains},
         {"lines", &Run::lines},
+        {"size", &Run::size},
         {"tensor", &Run::tensor},
         {"close", &Run::close},
         {"export-matches", &Run::export_matches}};
@@ -184,6 +188,11 @@ class Run {
     const std::string bytes =
         step.words.size() > 2 ? step.words[2] : std::string(1, static_cast<char>(~content[at]));
     save(path(step.words[0]), content.replace(at, bytes.size(), bytes));
+  }
+  // Inverts the first byte of a tensor's data: flip-tensor FILE NAME.
+  void flip_tensor(const Step& step) {
+    const size_t at = tensor_offset(path(word(step, 0)), word(step, 1));
+    flip({step.line, "flip", {step.words[0], std::to_string(at)}, {}});
   }
   void append(const Step& step) { save(path(word(step, 0)), text(step.words[0]) + word(step, 1)); }
   void remove(const Step& step) {
@@ -246,6 +255,8 @@ class Run {
     if (step.directive == "json") return check_json(last_.out, words);
     check_json(text(word(step, 0)), Words(words.begin() + 1, words.end()));
   }
+  // keep NAME POINTER: a value of the last command's JSON, from now on $NAME.
+  void keep(const Step& step) { kept_["$" + word(step, 0)] = json_text(last_.out, word(step, 1)); }
   void exists(const Step& step) {
     const bool wanted = step.directive == "file";
     for (const std::string& name : step.words) {
@@ -275,6 +286,11 @@ class Run {
     if (found == std::stol(word(step, 1))) return;
     throw std::runtime_error(step.words[0] + " has " + std::to_string(found) + " lines");
   }
+  void size(const Step& step) {
+    const std::string found = std::to_string(fs::file_size(path(word(step, 0))));
+    if (found == expand(word(step, 1))) return;
+    throw std::runtime_error(step.words[0] + " has " + found + " bytes");
+  }
   void tensor(const Step& step) {
     check_tensor(path(word(step, 0)), word(step, 1), word(step, 2), word(step, 3));
   }
@@ -294,7 +310,7 @@ class Run {
 
   const Script& script_;
   fs::path directory_;
-  std::map<std::string, std::string> environment_;
+  std::map<std::string, std::string> environment_, kept_;
   std::string input_;
   Outcome last_;
   int command_line_ = 0;

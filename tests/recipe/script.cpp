@@ -8,11 +8,11 @@ namespace mopt::test {
 namespace {
 
 constexpr std::array kBlocks{"recipe", "write", "stdin", "stdout", "stderr", "output", "stdout-is"};
-constexpr std::array kLines{"run",       "host",           "exit",      "file",      "no-file",
-                            "json",      "same",           "differ",    "copy",      "truncate",
-                            "flip",      "append",         "remove",    "mkdir",     "edit",
-                            "env",       "tensor",         "no-stdout", "no-stderr", "contains",
-                            "json-file", "export-matches", "close",     "lines"};
+constexpr std::array kLines{
+    "run",       "host",     "exit",      "file",           "no-file",     "json",   "same",
+    "differ",    "copy",     "truncate",  "flip",           "append",      "remove", "mkdir",
+    "edit",      "size",     "env",       "keep",           "flip-tensor", "tensor", "no-stdout",
+    "no-stderr", "contains", "json-file", "export-matches", "close",       "lines"};
 
 bool contains(const auto& names, std::string_view word) {
   return std::find(names.begin(), names.end(), word) != names.end();

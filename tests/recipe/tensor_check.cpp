@@ -107,6 +107,15 @@ void check_equal(const std::string& what, const json& ours, const json& golden) 
 
 }  // namespace
 
+size_t tensor_offset(const fs::path& file, const std::string& name) {
+  const std::string bytes = read_file(file.string());
+  uint64_t n = 0;
+  std::memcpy(&n, bytes.data(), sizeof(n));
+  const json header = json::parse(bytes.substr(8, n));
+  if (!header.contains(name)) fail(file.string() + " holds no tensor " + name);
+  return 8 + n + header[name]["data_offsets"][0].get<size_t>();
+}
+
 void check_tensor(const fs::path& file, const std::string& name, const std::string& dtype,
                   const std::string& shape) {
   const StoredTensor tensor = stored(file.string() + ":" + name);

@@ -21,11 +21,13 @@ class Config {
     const int64_t value = integer(path);
     if (value > 0 && value <= int64_t{1} << 24) return value;
     throw Error(MOPT_INVALID_ARGUMENT,
-                "config.json: expected a size from 1 to 2^24 at '" + std::string(path) + "', found " +
-                    std::to_string(value),
+                "config.json: expected a size from 1 to 2^24 at '" + std::string(path) +
+                    "', found " + std::to_string(value),
                 std::string(path));
   }
-  int64_t extent(std::string_view path, int64_t def) const { return has(path) ? extent(path) : def; }
+  int64_t extent(std::string_view path, int64_t def) const {
+    return has(path) ? extent(path) : def;
+  }
   double number(std::string_view path) const {
     const mopt_value value = get(path);
     if (value.type == MOPT_INT) return static_cast<double>(value.as.i);
@@ -44,7 +46,7 @@ class Config {
   mopt_value required(std::string_view path, mopt_type type) const {
     const mopt_value value = get(path);
     if (value.type == type) return value;
-    static constexpr const char* kNames[] = {"nothing", "a boolean", "an integer", "a number",
+    static constexpr const char* kNames[] = {"nothing",  "a boolean", "an integer", "a number",
                                              "a string", "a list",    "a table"};
     throw Error(MOPT_INVALID_ARGUMENT,
                 "config.json: expected " + std::string(kNames[type]) + " at '" + std::string(path) +
@@ -70,9 +72,9 @@ class Graph {
   mopt_val input(std::string_view name, DLDataType dtype, std::initializer_list<int64_t> dims) {
     return b_->input(b_, str(name), dtype, static_cast<int32_t>(dims.size()), dims.begin());
   }
-  mopt_val param(std::string_view name, std::initializer_list<int64_t> dims, std::string_view role) {
-    const mopt_val p =
-        b_->param(b_, str(name), static_cast<int32_t>(dims.size()), dims.begin());
+  mopt_val param(std::string_view name, std::initializer_list<int64_t> dims,
+                 std::string_view role) {
+    const mopt_val p = b_->param(b_, str(name), static_cast<int32_t>(dims.size()), dims.begin());
     b_->tag(b_, p, str(role));
     return p;
   }
@@ -81,7 +83,8 @@ class Graph {
     return b_->op(b_, str(kind), str(label), in.begin(), static_cast<uint32_t>(in.size()),
                   attrs.begin(), static_cast<uint32_t>(attrs.size()));
   }
-  // y = x W^T (+ b). The label is the module's name; its parameters are label.weight and label.bias.
+  // y = x W^T (+ b). The label is the module's name; its parameters are label.weight and
+  // label.bias.
   mopt_val linear(mopt_val x, const std::string& label, int64_t in, int64_t out,
                   std::string_view role, bool bias = false) {
     const mopt_val w = param(label + ".weight", {out, in}, role);
@@ -89,13 +92,15 @@ class Graph {
     return op("linear", label, {x, w, param(label + ".bias", {out}, "bias")});
   }
   mopt_val rms_norm(mopt_val x, const std::string& label, int64_t width, double eps) {
-    return op("rms_norm", label, {x, param(label + ".weight", {width}, "norm")}, {attr("eps", eps)});
+    return op("rms_norm", label, {x, param(label + ".weight", {width}, "norm")},
+              {attr("eps", eps)});
   }
   mopt_val reshape(mopt_val x, std::initializer_list<int64_t> dims) {
     std::vector<mopt_value> extents;
-    for (const int64_t d : dims) extents.push_back({MOPT_INT, 0, {.i = d}});
-    const mopt_attr list{str("dims"),
-                         {MOPT_LIST, static_cast<uint32_t>(extents.size()), {.list = extents.data()}}};
+    for (const int64_t d : dims)
+      extents.push_back({MOPT_INT, 0, {.i = d}});
+    const mopt_attr list{
+        str("dims"), {MOPT_LIST, static_cast<uint32_t>(extents.size()), {.list = extents.data()}}};
     return op("reshape", "", {x}, {list});
   }
   mopt_val add(mopt_val a, mopt_val b) { return op("add", "", {a, b}); }
@@ -118,20 +123,20 @@ class Graph {
 // T has: name, summary, static int match(const Config&), static void build(const Config&, Graph&).
 template <class T>
 struct AdapterComponent {
-  static constexpr mopt_adapter vtable = {
-      sizeof(mopt_adapter), 0,
-      [](const mopt_config* c) noexcept -> int32_t {
-        int32_t score = 0;
-        mopt_error* error = guard([&] { score = T::match(Config(c)); });
-        if (error != nullptr) error->release(error);
-        return score;
-      },
-      [](const mopt_config* c, mopt_builder* b) noexcept {
-        return guard([&] {
-          Graph graph(b);
-          T::build(Config(c), graph);
-        });
-      }};
+  static constexpr mopt_adapter vtable = {sizeof(mopt_adapter), 0,
+                                          [](const mopt_config* c) noexcept -> int32_t {
+                                            int32_t score = 0;
+                                            mopt_error* error =
+                                                guard([&] { score = T::match(Config(c)); });
+                                            if (error != nullptr) error->release(error);
+                                            return score;
+                                          },
+                                          [](const mopt_config* c, mopt_builder* b) noexcept {
+                                            return guard([&] {
+                                              Graph graph(b);
+                                              T::build(Config(c), graph);
+                                            });
+                                          }};
   static constexpr mopt_component value = detail::component<T>(MOPT_ADAPTER_INTERFACE, &vtable);
 };
 

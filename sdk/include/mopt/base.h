@@ -1,8 +1,9 @@
 /* base.h: words shared by every header of the ABI: strings, errors, values, sizes.
  *
- * Rules for everything that crosses the boundary: C11 that is also valid C++11 to C++23, fixed-width
- * integers, 64-bit little-endian, explicit padding that is zero. Every struct that a peer reads starts
- * with struct_size; a member is read only after MOPT_HAS. ABI 0 requires an exact match of version.
+ * Rules for everything that crosses the boundary: C11 that is also valid C++11 to C++23,
+ * fixed-width integers, 64-bit little-endian, explicit padding that is zero. Every struct that a
+ * peer reads starts with struct_size; a member is read only after MOPT_HAS. ABI 0 requires an exact
+ * match of version.
  */
 #ifndef MOPT_BASE_H
 #define MOPT_BASE_H
@@ -14,19 +15,19 @@
 #define MOPT_ABI_MINOR 1
 
 #if defined(__cplusplus)
-#define MOPT_STATIC_ASSERT(condition) static_assert(condition, #condition)
-#define MOPT_EXTERN_C extern "C"
+#  define MOPT_STATIC_ASSERT(condition) static_assert(condition, #  condition)
+#  define MOPT_EXTERN_C extern "C"
 #else
-#define MOPT_STATIC_ASSERT(condition) _Static_assert(condition, #condition)
-#define MOPT_EXTERN_C
+#  define MOPT_STATIC_ASSERT(condition) _Static_assert(condition, #  condition)
+#  define MOPT_EXTERN_C
 #endif
 
 /* A function pointer of the ABI is noexcept where the language has such types (C++17): a thunk that
  * may throw does not compile. */
 #if defined(__cplusplus) && __cplusplus >= 201703L
-#define MOPT_NOEXCEPT noexcept
+#  define MOPT_NOEXCEPT noexcept
 #else
-#define MOPT_NOEXCEPT
+#  define MOPT_NOEXCEPT
 #endif
 
 #define MOPT_EXPORT MOPT_EXTERN_C __attribute__((visibility("default")))
@@ -46,20 +47,21 @@ MOPT_STATIC_ASSERT(sizeof(mopt_str) == 16);
 
 typedef uint32_t mopt_code;
 enum {
-  MOPT_INVALID_ARGUMENT = 1,    /* the user's recipe */
+  MOPT_INVALID_ARGUMENT = 1, /* the user's recipe */
   MOPT_NOT_FOUND = 2,
   MOPT_UNSUPPORTED = 3,         /* a normal answer, not a fault */
   MOPT_FAILED_PRECONDITION = 4, /* called out of order */
   MOPT_OUT_OF_MEMORY = 5,
   MOPT_CANCELLED = 6,
   MOPT_IO = 7,
-  MOPT_DATA_LOSS = 8,           /* a file is damaged */
-  MOPT_DEVICE = 9,              /* the device is lost for this process */
-  MOPT_INTERNAL = 10,           /* a bug */
+  MOPT_DATA_LOSS = 8, /* a file is damaged */
+  MOPT_DEVICE = 9,    /* the device is lost for this process */
+  MOPT_INTERNAL = 10, /* a bug */
   MOPT_ABI_MISMATCH = 11
 };
 
-/* NULL means success. The side that fails builds it, the side that receives it calls release once. */
+/* NULL means success. The side that fails builds it, the side that receives it calls release once.
+ */
 typedef struct mopt_error mopt_error;
 struct mopt_error {
   uint32_t struct_size;

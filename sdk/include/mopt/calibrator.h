@@ -1,5 +1,5 @@
-/* calibrator.h: "mopt.calibrator/1", an algorithm that turns statistics into ranges. It declares what
- * it needs; the host computes that in its one pass over the model. */
+/* calibrator.h: "mopt.calibrator/1", an algorithm that turns statistics into ranges. It declares
+ * what it needs; the host computes that in its one pass over the model. */
 #ifndef MOPT_CALIBRATOR_H
 #define MOPT_CALIBRATOR_H
 
@@ -39,7 +39,7 @@ typedef struct mopt_calibrator {
   uint32_t reserved0;
   mopt_error* (*create)(const mopt_host*, const mopt_setting*, uint64_t n,
                         mopt_instance** out)MOPT_NOEXCEPT;
-  void (*destroy)(mopt_instance*)MOPT_NOEXCEPT;
+  void (*destroy)(mopt_instance*) MOPT_NOEXCEPT;
   /* Names the statistics that it needs at this site. [serial] */
   mopt_error* (*plan)(mopt_instance*, const mopt_site*, mopt_stat_sink)MOPT_NOEXCEPT;
   /* `stats` holds what plan asked for, in that order. [serial] */

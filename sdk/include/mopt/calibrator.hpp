@@ -8,11 +8,15 @@ namespace mopt {
 
 // T has: name, summary, [options], and
 //   std::vector<std::string> plan(const mopt_site&)                        statistics it needs
-//   float solve(const Exec&, const mopt_site&, std::span<const mopt_named_tensor> stats)   the range
+//   float solve(const Exec&, const mopt_site&, std::span<const mopt_named_tensor> stats)   the
+//   range
 template <class T>
 struct CalibratorComponent {
   static constexpr mopt_calibrator vtable = {
-      sizeof(mopt_calibrator), 0, detail::create<T>, detail::destroy<T>,
+      sizeof(mopt_calibrator),
+      0,
+      detail::create<T>,
+      detail::destroy<T>,
       [](mopt_instance* self, const mopt_site* site, mopt_stat_sink sink) noexcept {
         return guard([&] {
           for (const std::string& stat : detail::self<T>(self).plan(*site)) {

@@ -1,9 +1,9 @@
 /* dlpack.h: the tensor structs of DLPack 1.x, binary compatible with the public header.
  * Guarded by the public header's own macro, so that the two can meet in one source file.
  *
- * mopt tightens DLPack: strides are always present when ndim > 0 (counted in elements); sub-byte types
- * are packed, their shape counts elements, the innermost extent is a whole number of bytes and the
- * first element sits in the low bits.
+ * mopt tightens DLPack: strides are always present when ndim > 0 (counted in elements); sub-byte
+ * types are packed, their shape counts elements, the innermost extent is a whole number of bytes
+ * and the first element sits in the low bits.
  */
 #ifndef DLPACK_DLPACK_H_
 #define DLPACK_DLPACK_H_

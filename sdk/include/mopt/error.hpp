@@ -12,10 +12,15 @@
 
 namespace mopt {
 
-inline std::string_view view(mopt_str s) { return {s.ptr, static_cast<size_t>(s.len)}; }
-inline mopt_str str(std::string_view s) { return {s.data(), s.size()}; }
+inline std::string_view view(mopt_str s) {
+  return {s.ptr, static_cast<size_t>(s.len)};
+}
+inline mopt_str str(std::string_view s) {
+  return {s.data(), s.size()};
+}
 
-// A fault with a sentence (expected, found, remedy) and the thing it is about (tensor, file, option).
+// A fault with a sentence (expected, found, remedy) and the thing it is about (tensor, file,
+// option).
 class Error : public std::runtime_error {
  public:
   Error(mopt_code code, const std::string& message, std::string where = {})
@@ -36,11 +41,16 @@ struct OwnedError {
 };
 
 inline mopt_error* make_error(mopt_code code, std::string message, std::string where) noexcept {
-  static mopt_error out_of_memory = {sizeof(mopt_error), MOPT_OUT_OF_MEMORY, {"out of memory", 13},
-                                     {nullptr, 0}, nullptr, [](mopt_error*) noexcept {}};
+  static mopt_error out_of_memory = {
+      sizeof(mopt_error),         MOPT_OUT_OF_MEMORY, {"out of memory", 13}, {nullptr, 0}, nullptr,
+      [](mopt_error*) noexcept {}};
   try {
     auto* error = new OwnedError{{}, std::move(message), std::move(where)};
-    error->head = {sizeof(mopt_error), code, str(error->message), str(error->where), nullptr,
+    error->head = {sizeof(mopt_error),
+                   code,
+                   str(error->message),
+                   str(error->where),
+                   nullptr,
                    [](mopt_error* e) noexcept { delete reinterpret_cast<OwnedError*>(e); }};
     return &error->head;
   } catch (...) {

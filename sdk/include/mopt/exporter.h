@@ -1,5 +1,5 @@
-/* exporter.h: "mopt.exporter/1", how a checkpoint names, packs and describes quantized tensors; both
- * ways, so that what was written can be read back. */
+/* exporter.h: "mopt.exporter/1", how a checkpoint names, packs and describes quantized tensors;
+ * both ways, so that what was written can be read back. */
 #ifndef MOPT_EXPORTER_H
 #define MOPT_EXPORTER_H
 
@@ -9,9 +9,9 @@
 
 typedef uint32_t mopt_param_kind;
 enum {
-  MOPT_PARAM_LINEAR = 1,    /* weight [out, in] of a matrix product */
+  MOPT_PARAM_LINEAR = 1, /* weight [out, in] of a matrix product */
   MOPT_PARAM_EMBEDDING = 2,
-  MOPT_PARAM_OTHER = 3      /* norms, biases, whatever nobody claimed */
+  MOPT_PARAM_OTHER = 3 /* norms, biases, whatever nobody claimed */
 };
 
 /* A source tensor and what becomes of it. */
@@ -22,8 +22,8 @@ typedef struct mopt_param {
   mopt_str role;             /* "mlp.up"; empty if none */
   const mopt_scheme* weight; /* NULL: stored as it is */
   const mopt_scheme* input;  /* NULL: the layer's input is not quantized */
-  const mopt_scheme* kv;     /* set on attn.k and attn.v parameters when the KV cache is quantized */
-  mopt_str fuse_group;       /* parameters that an engine merges share a name; empty if none */
+  const mopt_scheme* kv; /* set on attn.k and attn.v parameters when the KV cache is quantized */
+  mopt_str fuse_group;   /* parameters that an engine merges share a name; empty if none */
 } mopt_param;
 MOPT_STATIC_ASSERT(sizeof(mopt_param) == 80);
 
@@ -34,8 +34,8 @@ typedef struct mopt_export {
   mopt_str config;          /* the source's config.json; empty if there is none */
   const mopt_param* params; /* every parameter of the source, in model order */
   uint64_t n_params;
-  const mopt_scheme* kv;    /* NULL: KV cache not quantized */
-  int32_t untied_head;      /* 1: a tied head was quantized and is now stored apart */
+  const mopt_scheme* kv; /* NULL: KV cache not quantized */
+  int32_t untied_head;   /* 1: a tied head was quantized and is now stored apart */
   uint32_t reserved1;
 } mopt_export;
 MOPT_STATIC_ASSERT(sizeof(mopt_export) == 56);
@@ -46,7 +46,7 @@ typedef struct mopt_checkpoint {
   uint32_t reserved0;
   void* ctx;
   /* A text file of the checkpoint, e.g. "hf_quant_config.json"; empty when it is not there. */
-  mopt_str (*document)(void* ctx, mopt_str name)MOPT_NOEXCEPT;
+  mopt_str (*document)(void* ctx, mopt_str name) MOPT_NOEXCEPT;
   const mopt_tensor_decl* tensors;
   uint64_t n_tensors;
 } mopt_checkpoint;
@@ -65,8 +65,8 @@ enum { MOPT_SEVERITY_WARNING = 1, MOPT_SEVERITY_ERROR = 2 };
 typedef struct mopt_problem {
   uint32_t struct_size;
   mopt_severity severity;
-  mopt_str code;                     /* "V103": see mopt-host explain */
-  mopt_str file, tensor;             /* may be empty */
+  mopt_str code;         /* "V103": see mopt-host explain */
+  mopt_str file, tensor; /* may be empty */
   mopt_str message, remedy;
 } mopt_problem;
 MOPT_STATIC_ASSERT(sizeof(mopt_problem) == 88);
@@ -90,12 +90,12 @@ typedef struct mopt_exporter {
   uint32_t reserved0;
   mopt_error* (*create)(const mopt_host*, const mopt_setting*, uint64_t n,
                         mopt_instance** out)MOPT_NOEXCEPT;
-  void (*destroy)(mopt_instance*)MOPT_NOEXCEPT;
+  void (*destroy)(mopt_instance*) MOPT_NOEXCEPT;
   /* decls by role -> the checkpoint's names, types and shapes, in the same order. [concurrent] */
   mopt_error* (*plan)(mopt_instance*, const mopt_param*, const mopt_tensor_decl* decls, uint64_t n,
                       mopt_decl_sink)MOPT_NOEXCEPT;
-  /* A tensor under its role -> as stored, in the order of plan. What is emitted may share the bytes of
-   * what was given: the caller keeps that alive for as long. [concurrent] */
+  /* A tensor under its role -> as stored, in the order of plan. What is emitted may share the bytes
+   * of what was given: the caller keeps that alive for as long. [concurrent] */
   mopt_error* (*put)(mopt_instance*, const mopt_exec*, const mopt_param*,
                      const mopt_named_tensor* tensors, uint64_t n, mopt_tensor_sink)MOPT_NOEXCEPT;
   /* The texts beside the weights (config.json, ...), by file name. [serial] */
@@ -103,7 +103,8 @@ typedef struct mopt_exporter {
   /* Which engines take what finish would describe. [serial] */
   mopt_error* (*engines)(mopt_instance*, const mopt_export*, mopt_verdict_sink)MOPT_NOEXCEPT;
   /* Reads a checkpoint's description: every quantized parameter, and what contradicts. A checkpoint
-   * that is not quantized yields nothing; MOPT_UNSUPPORTED when another layout wrote it. [serial] */
+   * that is not quantized yields nothing; MOPT_UNSUPPORTED when another layout wrote it. [serial]
+   */
   mopt_error* (*read)(mopt_instance*, const mopt_checkpoint*, mopt_read_sink)MOPT_NOEXCEPT;
   /* A stored tensor -> the logical form of its role (undoes put's packing); may share its bytes.
    * [concurrent] */

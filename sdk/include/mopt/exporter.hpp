@@ -54,7 +54,10 @@ class VerdictSink {
 template <class T>
 struct ExporterComponent {
   static constexpr mopt_exporter vtable = {
-      sizeof(mopt_exporter), 0, detail::create<T>, detail::destroy<T>,
+      sizeof(mopt_exporter),
+      0,
+      detail::create<T>,
+      detail::destroy<T>,
       [](mopt_instance* self, const mopt_param* param, const mopt_tensor_decl* decls, uint64_t n,
          mopt_decl_sink sink) noexcept {
         return guard(

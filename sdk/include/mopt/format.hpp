@@ -1,4 +1,5 @@
-// FormatComponent<T>: the vtable of "mopt.format/1" from a reader class and an optional writer class.
+// FormatComponent<T>: the vtable of "mopt.format/1" from a reader class and an optional writer
+// class.
 #pragma once
 
 #include "mopt/format.h"
@@ -53,7 +54,8 @@ struct FormatComponent {
     f.prefetch = [](mopt_instance* s, uint64_t i) noexcept { reader(s).prefetch(i); };
     f.release = [](mopt_instance* s, uint64_t i) noexcept { reader(s).release(i); };
     if constexpr (kWrites) {
-      f.create = [](const mopt_host* host, const mopt_write_plan* plan, mopt_instance** out) noexcept {
+      f.create = [](const mopt_host* host, const mopt_write_plan* plan,
+                    mopt_instance** out) noexcept {
         return guard(
             [&] { *out = reinterpret_cast<mopt_instance*>(new Writer(Host(host), *plan)); });
       };
@@ -73,8 +75,7 @@ struct FormatComponent {
     return f;
   }
   static constexpr mopt_format vtable = make();
-  static constexpr mopt_component value =
-      detail::component<Reader>(MOPT_FORMAT_INTERFACE, &vtable);
+  static constexpr mopt_component value = detail::component<Reader>(MOPT_FORMAT_INTERFACE, &vtable);
 
  private:
   static Reader& reader(mopt_instance* s) { return detail::self<Reader>(s); }

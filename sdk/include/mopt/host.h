@@ -16,7 +16,7 @@ struct mopt_host {
   /* A service table by id, NULL if this host has none of that id. */
   const void* (*get_service)(const mopt_host*, const char* id)MOPT_NOEXCEPT;
   /* One line, no newline, no colour. A warning becomes part of the run's report. */
-  void (*log)(const mopt_host*, mopt_log_level, mopt_str component, mopt_str message)MOPT_NOEXCEPT;
+  void (*log)(const mopt_host*, mopt_log_level, mopt_str component, mopt_str message) MOPT_NOEXCEPT;
 };
 MOPT_STATIC_ASSERT(sizeof(mopt_host) == 40);
 
@@ -31,7 +31,8 @@ typedef struct mopt_exec {
 } mopt_exec;
 MOPT_STATIC_ASSERT(sizeof(mopt_exec) == 32);
 
-/* "mopt.memory/1": tensors owned by the host's pool, contiguous, aligned to 256 bytes, uninitialized. */
+/* "mopt.memory/1": tensors owned by the host's pool, contiguous, aligned to 256 bytes,
+ * uninitialized. */
 #define MOPT_MEMORY_SERVICE "mopt.memory/1"
 typedef struct mopt_memory {
   uint32_t struct_size;
@@ -60,7 +61,7 @@ MOPT_STATIC_ASSERT(sizeof(mopt_parallel) == 16);
 typedef struct mopt_progress {
   uint32_t struct_size;
   uint32_t reserved0;
-  int32_t (*cancelled)(void)MOPT_NOEXCEPT;
+  int32_t (*cancelled)(void) MOPT_NOEXCEPT;
 } mopt_progress;
 MOPT_STATIC_ASSERT(sizeof(mopt_progress) == 16);
 

@@ -60,7 +60,7 @@ typedef struct mopt_plugin {
   const mopt_component* components;
   uint64_t n_components;
   mopt_error* (*init)(const mopt_host*)MOPT_NOEXCEPT; /* [load] may be NULL */
-  void (*shutdown)(void)MOPT_NOEXCEPT;                /* [load] may be NULL */
+  void (*shutdown)(void) MOPT_NOEXCEPT;               /* [load] may be NULL */
 } mopt_plugin;
 MOPT_STATIC_ASSERT(sizeof(mopt_plugin) == 80);
 

@@ -12,39 +12,66 @@
 
 namespace mopt {
 
-// ---- options -------------------------------------------------------------------------------------
+// ---- options
+// -------------------------------------------------------------------------------------
 
 constexpr mopt_option bool_option(const char* name, bool def, const char* help) {
-  return {sizeof(mopt_option), MOPT_BOOL, name, help, 0, 0, nullptr,
-          {MOPT_BOOL, 0, {.i = def}}, 0, 0};
+  return {sizeof(mopt_option),        MOPT_BOOL, name, help, 0, 0, nullptr,
+          {MOPT_BOOL, 0, {.i = def}}, 0,         0};
 }
 constexpr mopt_option int_option(const char* name, int64_t def, int64_t min, int64_t max,
                                  const char* help) {
-  return {sizeof(mopt_option), MOPT_INT, name, help, MOPT_OPTION_HAS_MIN | MOPT_OPTION_HAS_MAX, 0,
-          nullptr, {MOPT_INT, 0, {.i = def}}, static_cast<double>(min), static_cast<double>(max)};
+  return {sizeof(mopt_option),
+          MOPT_INT,
+          name,
+          help,
+          MOPT_OPTION_HAS_MIN | MOPT_OPTION_HAS_MAX,
+          0,
+          nullptr,
+          {MOPT_INT, 0, {.i = def}},
+          static_cast<double>(min),
+          static_cast<double>(max)};
 }
 constexpr mopt_option float_option(const char* name, double def, double min, double max,
                                    const char* help) {
-  return {sizeof(mopt_option), MOPT_FLOAT, name, help, MOPT_OPTION_HAS_MIN | MOPT_OPTION_HAS_MAX, 0,
-          nullptr, {MOPT_FLOAT, 0, {.f = def}}, min, max};
+  return {sizeof(mopt_option),
+          MOPT_FLOAT,
+          name,
+          help,
+          MOPT_OPTION_HAS_MIN | MOPT_OPTION_HAS_MAX,
+          0,
+          nullptr,
+          {MOPT_FLOAT, 0, {.f = def}},
+          min,
+          max};
 }
 // `choices` must have static lifetime.
 template <size_t N>
 constexpr mopt_option choice_option(const char* name, std::string_view def,
                                     const char* const (&choices)[N], const char* help) {
-  return {sizeof(mopt_option), MOPT_STR, name, help, 0, N, choices,
-          {MOPT_STR, 0, {.s = {def.data(), def.size()}}}, 0, 0};
+  return {sizeof(mopt_option),
+          MOPT_STR,
+          name,
+          help,
+          0,
+          N,
+          choices,
+          {MOPT_STR, 0, {.s = {def.data(), def.size()}}},
+          0,
+          0};
 }
 
-// The validated options given to a component's constructor. Asking for an undeclared name is a bug of
-// the plugin.
+// The validated options given to a component's constructor. Asking for an undeclared name is a bug
+// of the plugin.
 class Settings {
  public:
   Settings(const mopt_setting* settings, uint64_t n) : settings_(settings, n) {}
   bool flag(std::string_view name) const { return find(name, MOPT_BOOL).as.i != 0; }
   int64_t integer(std::string_view name) const { return find(name, MOPT_INT).as.i; }
   double number(std::string_view name) const { return find(name, MOPT_FLOAT).as.f; }
-  std::string text(std::string_view name) const { return std::string(view(find(name, MOPT_STR).as.s)); }
+  std::string text(std::string_view name) const {
+    return std::string(view(find(name, MOPT_STR).as.s));
+  }
 
  private:
   const mopt_value& find(std::string_view name, mopt_type type) const {
@@ -56,7 +83,8 @@ class Settings {
   std::span<const mopt_setting> settings_;
 };
 
-// ---- the host's services -------------------------------------------------------------------------
+// ---- the host's services
+// -------------------------------------------------------------------------
 
 class Host {
  public:
@@ -74,7 +102,8 @@ class Host {
   void for_each(int64_t n, int64_t grain, Fn&& fn) const {
     const auto* parallel = service<mopt_parallel>(MOPT_PARALLEL_SERVICE);
     if (parallel == nullptr || n <= grain) {
-      for (int64_t i = 0; i < n; i += grain) fn(i, std::min(n, i + grain));
+      for (int64_t i = 0; i < n; i += grain)
+        fn(i, std::min(n, i + grain));
       return;
     }
     using Body = std::remove_reference_t<Fn>;
@@ -126,13 +155,14 @@ class Exec {
   Host host_;
 };
 
-// ---- receivers -----------------------------------------------------------------------------------
+// ---- receivers
+// -----------------------------------------------------------------------------------
 
 class DeclSink {
  public:
   explicit DeclSink(mopt_decl_sink sink) : sink_(sink) {}
   void put(std::string_view name, DLDataType dtype, std::span<const int64_t> shape) const {
-    const mopt_tensor_decl decl{sizeof(mopt_tensor_decl), dtype, str(name), shape.data(),
+    const mopt_tensor_decl decl{sizeof(mopt_tensor_decl),           dtype, str(name), shape.data(),
                                 static_cast<int32_t>(shape.size()), 0};
     check(sink_.put(sink_.ctx, &decl));
   }
@@ -166,7 +196,8 @@ class TextSink {
   mopt_text_sink sink_;
 };
 
-// ---- life cycle ----------------------------------------------------------------------------------
+// ---- life cycle
+// ----------------------------------------------------------------------------------
 
 namespace detail {
 
@@ -203,19 +234,29 @@ template <class T>
 constexpr mopt_component component(const char* interface_id, const void* vtable) {
   uint32_t flags = MOPT_SERVES_CPU;
   if constexpr (requires { T::concurrent; }) flags |= T::concurrent ? MOPT_CONCURRENT : 0;
-  return {sizeof(mopt_component), flags, interface_id, T::name, T::summary,
-          options<T>().first, options<T>().second, vtable};
+  return {sizeof(mopt_component), flags, interface_id, T::name, T::summary, options<T>().first,
+          options<T>().second,    vtable};
 }
 
 }  // namespace detail
 }  // namespace mopt
 
 // Defines the entry. The arguments after `version` are component constants.
-#define MOPT_PLUGIN(id, version, ...)                                                              \
-  MOPT_EXPORT const mopt_plugin* mopt_plugin_entry_v0(void) noexcept {                             \
-    static constexpr mopt_component components[] = {__VA_ARGS__};                                  \
-    static constexpr mopt_plugin plugin = {                                                        \
-        sizeof(mopt_plugin), MOPT_ABI_MAJOR, MOPT_ABI_MINOR, 0, 0, id, version, "mopt",            \
-        "Apache-2.0", components, sizeof(components) / sizeof(components[0]), nullptr, nullptr};   \
-    return &plugin;                                                                                \
+#define MOPT_PLUGIN(id, version, ...)                                                  \
+  MOPT_EXPORT const mopt_plugin* mopt_plugin_entry_v0(void) noexcept {                 \
+    static constexpr mopt_component components[] = {__VA_ARGS__};                      \
+    static constexpr mopt_plugin plugin = {sizeof(mopt_plugin),                        \
+                                           MOPT_ABI_MAJOR,                             \
+                                           MOPT_ABI_MINOR,                             \
+                                           0,                                          \
+                                           0,                                          \
+                                           id,                                         \
+                                           version,                                    \
+                                           "mopt",                                     \
+                                           "Apache-2.0",                               \
+                                           components,                                 \
+                                           sizeof(components) / sizeof(components[0]), \
+                                           nullptr,                                    \
+                                           nullptr};                                   \
+    return &plugin;                                                                    \
   }

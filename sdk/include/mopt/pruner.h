@@ -11,7 +11,7 @@ typedef struct mopt_pruner {
   uint32_t reserved0;
   mopt_error* (*create)(const mopt_host*, const mopt_setting*, uint64_t n,
                         mopt_instance** out)MOPT_NOEXCEPT;
-  void (*destroy)(mopt_instance*)MOPT_NOEXCEPT;
+  void (*destroy)(mopt_instance*) MOPT_NOEXCEPT;
   /* Why this weight cannot be pruned, or NULL. No weight is read. [concurrent] */
   mopt_error* (*plan)(mopt_instance*, const mopt_weight_view*)MOPT_NOEXCEPT;
   /* mask [rows, cols] u8, 1 = kept, 0 = becomes zero; allocated by the host. [concurrent] */

@@ -12,7 +12,10 @@ namespace mopt {
 template <class T>
 struct PrunerComponent {
   static constexpr mopt_pruner vtable = {
-      sizeof(mopt_pruner), 0, detail::create<T>, detail::destroy<T>,
+      sizeof(mopt_pruner),
+      0,
+      detail::create<T>,
+      detail::destroy<T>,
       [](mopt_instance* self, const mopt_weight_view* weight) noexcept {
         return guard([&] { detail::self<T>(self).plan(*weight); });
       },

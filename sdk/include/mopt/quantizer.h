@@ -47,8 +47,9 @@ typedef struct mopt_quantizer {
   /* Cheap: no device work, no files. */
   mopt_error* (*create)(const mopt_host*, const mopt_setting*, uint64_t n,
                         mopt_instance** out)MOPT_NOEXCEPT;
-  void (*destroy)(mopt_instance*)MOPT_NOEXCEPT;
-  /* An instance for a scheme found in a checkpoint; MOPT_UNSUPPORTED when it is not this format's. */
+  void (*destroy)(mopt_instance*) MOPT_NOEXCEPT;
+  /* An instance for a scheme found in a checkpoint; MOPT_UNSUPPORTED when it is not this format's.
+   */
   mopt_error* (*open)(const mopt_host*, const mopt_scheme*, mopt_instance** out)MOPT_NOEXCEPT;
   /* How it stores this operand; MOPT_UNSUPPORTED when it cannot hold one. [concurrent] */
   mopt_error* (*scheme)(mopt_instance*, mopt_operand, mopt_scheme* out)MOPT_NOEXCEPT;
@@ -61,11 +62,12 @@ typedef struct mopt_quantizer {
   /* out [rows, cols], f32 or bf16 (one rounding of the f32 value). [concurrent] */
   mopt_error* (*dequantize)(mopt_instance*, const mopt_exec*, const mopt_qtensor*,
                             DLTensor* out)MOPT_NOEXCEPT;
-  /* Range -> the scale stored for a static input or KV cache; finite and above zero. [concurrent] */
+  /* Range -> the scale stored for a static input or KV cache; finite and above zero. [concurrent]
+   */
   mopt_error* (*input_scale)(mopt_instance*, mopt_operand, float absmax, float* scale)MOPT_NOEXCEPT;
-  /* x [rows, cols], f32 or bf16 -> out of the same type: quantized and back, as an engine with native
-   * support does to a layer's input (or to K and V). scale NULL: none is stored. In place allowed.
-   * [concurrent] */
+  /* x [rows, cols], f32 or bf16 -> out of the same type: quantized and back, as an engine with
+   * native support does to a layer's input (or to K and V). scale NULL: none is stored. In place
+   * allowed. [concurrent] */
   mopt_error* (*quantize_input)(mopt_instance*, const mopt_exec*, mopt_operand, const DLTensor* x,
                                 const float* scale, DLTensor* out)MOPT_NOEXCEPT;
 } mopt_quantizer;

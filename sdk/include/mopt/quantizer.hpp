@@ -61,7 +61,10 @@ class Parts {
 template <class T>
 struct QuantizerComponent {
   static constexpr mopt_quantizer vtable = {
-      sizeof(mopt_quantizer), 0, detail::create<T>, detail::destroy<T>,
+      sizeof(mopt_quantizer),
+      0,
+      detail::create<T>,
+      detail::destroy<T>,
       [](const mopt_host*, const mopt_scheme* scheme, mopt_instance** out) noexcept {
         return guard([&] {
           std::optional<T> opened = T::open(scheme_of(*scheme));
@@ -87,7 +90,8 @@ struct QuantizerComponent {
          mopt_tensor_sink sink) noexcept {
         return guard([&] { detail::self<T>(self).quantize(Exec(exec), *job, TensorSink(sink)); });
       },
-      [](mopt_instance* self, const mopt_exec* exec, const mopt_qtensor* q, DLTensor* out) noexcept {
+      [](mopt_instance* self, const mopt_exec* exec, const mopt_qtensor* q,
+         DLTensor* out) noexcept {
         return guard([&] { detail::self<T>(self).dequantize(Exec(exec), Parts(*q), *out); });
       },
       [](mopt_instance* self, mopt_operand operand, float absmax, float* scale) noexcept {

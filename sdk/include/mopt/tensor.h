@@ -16,7 +16,7 @@ enum {
   MOPT_PER_TENSOR = 1,
   MOPT_PER_CHANNEL = 2, /* one per output row of a weight [out, in] */
   MOPT_PER_TOKEN = 3,   /* activations: one per row, computed at run time */
-  MOPT_PER_BLOCK = 4    /* block_rows x block_cols elements of a weight; the last block may be cut */
+  MOPT_PER_BLOCK = 4 /* block_rows x block_cols elements of a weight; the last block may be cut */
 };
 
 typedef uint32_t mopt_scheme_flags;
@@ -26,14 +26,14 @@ enum {
                                    (with a global scale: only that one is stored) */
 };
 
-/* How a weight, an activation or a KV cache is stored. Pure data: exporters choose names and engines
- * by it, readers choose the quantizer by it. */
+/* How a weight, an activation or a KV cache is stored. Pure data: exporters choose names and
+ * engines by it, readers choose the quantizer by it. */
 typedef struct mopt_scheme {
   uint32_t struct_size;
   mopt_granularity granularity;
-  mopt_str name;      /* component that makes it, e.g. "nvfp4"; static lifetime */
-  DLDataType element; /* of the payload */
-  DLDataType scale;   /* of the (block) scales; F32 where there is one level */
+  mopt_str name;                   /* component that makes it, e.g. "nvfp4"; static lifetime */
+  DLDataType element;              /* of the payload */
+  DLDataType scale;                /* of the (block) scales; F32 where there is one level */
   uint32_t block_rows, block_cols; /* MOPT_PER_BLOCK, else 0 */
   mopt_scheme_flags flags;
   uint32_t reserved0;
@@ -41,10 +41,9 @@ typedef struct mopt_scheme {
 MOPT_STATIC_ASSERT(sizeof(mopt_scheme) == 48);
 
 /* Roles of the tensors that a quantized tensor consists of.
- *   payload       codes in logical row-major order [out, in]; packing for an engine is the exporter's
- *   scale         per tensor [], per channel [out], blocks [ceil(out/block_rows), ceil(in/block_cols)]
- *   global_scale  F32 []
- *   input_scale   F32 []: scale of the layer's input
+ *   payload       codes in logical row-major order [out, in]; packing for an engine is the
+ * exporter's scale         per tensor [], per channel [out], blocks [ceil(out/block_rows),
+ * ceil(in/block_cols)] global_scale  F32 [] input_scale   F32 []: scale of the layer's input
  *   k_scale, v_scale  F32 []: KV cache scales, on the parameters attn.k and attn.v
  *   bias, weight  tensors that are not quantized */
 #define MOPT_ROLE_PAYLOAD "payload"
@@ -72,7 +71,8 @@ typedef struct mopt_named_tensor {
 } mopt_named_tensor;
 MOPT_STATIC_ASSERT(sizeof(mopt_named_tensor) == 24);
 
-/* The host's receivers. `ctx` is passed back; strings and shapes are copied before the call returns. */
+/* The host's receivers. `ctx` is passed back; strings and shapes are copied before the call
+ * returns. */
 typedef struct mopt_decl_sink {
   void* ctx;
   mopt_error* (*put)(void* ctx, const mopt_tensor_decl*)MOPT_NOEXCEPT;

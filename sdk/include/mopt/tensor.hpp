@@ -36,9 +36,9 @@ inline std::string dtype_name(DLDataType t) {
     const char* name;
   };
   static constexpr Row kRows[] = {
-      {kF32, "f32"}, {kF16, "f16"}, {kF64, "f64"},   {kBf16, "bf16"}, {kI4, "i4"},
-      {kI8, "i8"},   {kI16, "i16"}, {kI32, "i32"},   {kI64, "i64"},   {kU8, "u8"},
-      {kU16, "u16"}, {kU32, "u32"}, {kU64, "u64"},   {kBool, "bool"}, {kE4m3, "e4m3"},
+      {kF32, "f32"},   {kF16, "f16"},   {kF64, "f64"},  {kBf16, "bf16"}, {kI4, "i4"},
+      {kI8, "i8"},     {kI16, "i16"},   {kI32, "i32"},  {kI64, "i64"},   {kU8, "u8"},
+      {kU16, "u16"},   {kU32, "u32"},   {kU64, "u64"},  {kBool, "bool"}, {kE4m3, "e4m3"},
       {kE5m2, "e5m2"}, {kE8m0, "e8m0"}, {kE2m1, "e2m1"}};
   for (const Row& row : kRows) {
     if (same(row.dtype, t)) return row.name;
@@ -51,10 +51,13 @@ inline std::span<const int64_t> shape(const DLTensor& t) {
 }
 inline int64_t elements(std::span<const int64_t> shape) {
   int64_t n = 1;
-  for (const int64_t extent : shape) n *= extent;
+  for (const int64_t extent : shape)
+    n *= extent;
   return n;
 }
-inline int64_t elements(const DLTensor& t) { return elements(shape(t)); }
+inline int64_t elements(const DLTensor& t) {
+  return elements(shape(t));
+}
 inline uint64_t nbytes(const DLTensor& t) {
   return mopt_nbytes(static_cast<uint64_t>(elements(t)), t.dtype);
 }
@@ -85,8 +88,13 @@ class TensorRef {
       strides_[i] = stride;
       stride *= shape_[i];
     }
-    tensor_ = {const_cast<void*>(data), {kDLCPU, 0}, static_cast<int32_t>(shape_.size()), dtype,
-               nullptr, nullptr, 0};
+    tensor_ = {const_cast<void*>(data),
+               {kDLCPU, 0},
+               static_cast<int32_t>(shape_.size()),
+               dtype,
+               nullptr,
+               nullptr,
+               0};
   }
   TensorRef(const void* data, DLDataType dtype, std::initializer_list<int64_t> shape)
       : TensorRef(data, dtype, std::span<const int64_t>(shape.begin(), shape.size())) {}
