@@ -74,6 +74,7 @@ Dims infer_reshape(std::span<const Dims> in, const Attributes& attributes) {
     }
   }
   const Extent from(in[0]), to(out);
+  if (from.known < 1) mismatch("extents above zero", shape_text(in[0]));
   if (from.batch != to.batch || from.time != to.time) {
     mismatch("the batch and time axes kept with 0", shape_text(wanted));
   }
