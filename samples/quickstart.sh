@@ -34,8 +34,7 @@ run() {
 }
 
 step "quantize: the model writes its own calibration text"
-run $host --recipe "$recipe" --model "$gguf" --output "$output" --overwrite \
-  --set calibration.samples=16 --set calibration.seq_len=128
+run $host --recipe "$recipe" --model "$gguf" --output "$output" --overwrite
 seconds
 
 step "verify"
