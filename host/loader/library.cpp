@@ -136,6 +136,10 @@ std::optional<int> wait_for(pid_t child) {
 
 std::optional<Refusal> inspect_library(const std::filesystem::path& file) {
   std::error_code failed;
+  if (!std::filesystem::is_regular_file(file, failed)) {
+    return refuse(file, "P101",
+                  "it is no file that can be read; remove it from the plugin directory");
+  }
   const uint64_t size = std::filesystem::file_size(file, failed);
   std::ifstream in(file, std::ios::binary);
   if (failed || !in) return refuse(file, "P101", "it cannot be read; check that it exists");

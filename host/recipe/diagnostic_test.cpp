@@ -108,7 +108,7 @@ TEST_CASE("every code stands once, in its range, with a text of two to five sent
 
 // Codes in the sources are string literals of four characters.
 TEST_CASE("every code that the sources of this product use stands in the table") {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  const std::filesystem::path root = MOPT_SOURCE_DIR;
   const std::regex code("\"([EPMDRJVAIUXW][0-9]{3})\"");
   size_t found = 0;
   for (const char* folder : {"host", "plugins", "formats", "models"}) {

@@ -35,7 +35,7 @@ Recipe with(const test::Scratch& scratch, std::vector<std::string> sets,
 }
 
 std::filesystem::path library() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "recipes";
+  return std::filesystem::path(MOPT_SOURCE_DIR) / "recipes";
 }
 
 }  // namespace
