@@ -77,13 +77,16 @@ class Parser {
 
   uint32_t file(std::string_view tensor, std::string_view name) {
     if (!out_.files.empty() && out_.files[last_] == name) return last_;
+    if (const auto known = numbers_.find(name); known != numbers_.end())
+      return last_ = known->second;
     if (!stays_inside(name)) {
       damaged("expected tensor " + in_quotes(tensor) +
               " in a file of this directory, found the file name " + in_quotes(name));
     }
-    const auto [at, fresh] = numbers_.emplace(name, static_cast<uint32_t>(out_.files.size()));
-    if (fresh) out_.files.emplace_back(name);
-    return last_ = at->second;
+    last_ = static_cast<uint32_t>(out_.files.size());
+    out_.files.emplace_back(name);
+    numbers_.emplace(name, last_);
+    return last_;
   }
 
   // By name: the order of shards, whatever the order of the map.

@@ -8,10 +8,10 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
 #include "mopt/numeric/bf16.hpp"
 #include "mopt/numeric/fp16.hpp"
+#include "names.hpp"
 #include "text.hpp"
 
 namespace mopt::safetensors {
@@ -98,39 +98,34 @@ void Reader::open(const std::string& path) {
 
 // The index and the files agree: each tensor is in one file, the one that the index names.
 void Reader::check_index(const Host& host, const Index& index) const {
-  struct Home {
-    uint32_t file;
-    bool indexed;
-  };
-  std::unordered_map<std::string_view, Home> homes;
-  homes.reserve(tensors_.size());
+  NameTable names(tensors_.size());  // numbered like tensors_
+  std::vector<bool> indexed(tensors_.size());
   const auto damaged = [](std::string_view tensor, const std::string& sentence) {
     throw Error(MOPT_DATA_LOSS,
                 "tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
                 std::string(tensor));
   };
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    const auto [at, fresh] = homes.emplace(entry(i).name, Home{tensors_[i].file, false});
-    if (!fresh) {
-      damaged(at->first, "expected in one file, found in " + files_[at->second.file].path +
-                             " and " + files_[tensors_[i].file].path);
+    if (const auto other = names.add(entry(i).name)) {
+      damaged(entry(i).name, "expected in one file, found in " +
+                                 files_[tensors_[*other].file].path + " and " +
+                                 files_[tensors_[i].file].path);
     }
   }
   for (const Index::Row& row : index.rows) {
-    const auto at = homes.find(row.tensor);
-    if (at == homes.end() || at->second.file != row.file) {
-      damaged(row.tensor,
-              "the index " + std::string(kIndexName) + " expects it in " + files_[row.file].path +
-                  ", found " +
-                  (at == homes.end() ? "nowhere" : "in " + files_[at->second.file].path));
+    const auto at = names.find(row.tensor);
+    if (!at || tensors_[*at].file != row.file) {
+      damaged(row.tensor, "the index " + std::string(kIndexName) + " expects it in " +
+                              files_[row.file].path + ", found " +
+                              (at ? "in " + files_[tensors_[*at].file].path : "nowhere"));
     }
-    if (at->second.indexed) {
+    if (indexed[*at]) {
       damaged(row.tensor, "expected once in " + std::string(kIndexName) + ", found twice");
     }
-    at->second.indexed = true;
+    indexed[*at] = true;
   }
-  if (homes.size() > index.rows.size()) {
-    host.warn(name, std::to_string(homes.size() - index.rows.size()) +
+  if (tensors_.size() > index.rows.size()) {
+    host.warn(name, std::to_string(tensors_.size() - index.rows.size()) +
                         " tensors stand in the files and not in " + std::string(kIndexName) +
                         "; they are read like the others");
   }
