@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 namespace ipc = boost::interprocess;
 
 constexpr int64_t kTaskElements = 1 << 18;  // per task of a parallel read
+constexpr uintptr_t kFaultBytes = 64 << 10;  // Linux maps this much, aligned, around a page fault
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 
 [[noreturn]] void damaged(const std::string& file, const std::string& sentence) {
@@ -284,14 +285,14 @@ void Reader::advise(size_t index, int advice) const {
   if (index >= tensors_.size()) return;
   const StoredTensor& t = *tensors_[index].stored;
   const ipc::mapped_region& region = files_[tensors_[index].file].region;
-  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  // Outwards to whole pages: the mapping is read-only, so a neighbour's dropped page only has to be
-  // mapped again.
-  const uint64_t first = t.offset / page * page;
-  const uint64_t last =
-      std::min<uint64_t>((t.offset + t.nbytes + page - 1) / page * page, region.get_size());
-  if (first < last)
-    ::madvise(static_cast<std::byte*>(region.get_address()) + first, last - first, advice);
+  // Outwards to what one page fault maps around itself: the mapping is read-only, so a neighbour's
+  // dropped page only has to be mapped again.
+  const auto base = reinterpret_cast<uintptr_t>(region.get_address());
+  const uintptr_t first = std::max(base, (base + t.offset) / kFaultBytes * kFaultBytes);
+  const uintptr_t last =
+      std::min(base + region.get_size(),
+               (base + t.offset + t.nbytes + kFaultBytes - 1) / kFaultBytes * kFaultBytes);
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
 }
 
 void Reader::prefetch(size_t index) const {

@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 namespace ipc = boost::interprocess;
 
 constexpr int64_t kCopyBytes = 1 << 20;  // per task of a parallel read
+constexpr uintptr_t kFaultBytes = 64 << 10;  // Linux maps this much, aligned, around a page fault
 
 ipc::mapped_region map_file(const std::string& path) {
   std::error_code error;
@@ -244,14 +245,15 @@ void Reader::read(const Exec& exec, size_t index, int64_t begin, int64_t end, DL
 void Reader::advise(size_t index, int advice) const {
   if (index >= tensors_.size()) return;
   const ipc::mapped_region& region = files_[tensors_[index].file].region;
-  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   const Entry& e = entry(index);
-  // Outwards to whole pages: the mapping is read-only, so a neighbour's dropped page only has to be
-  // mapped again.
-  const uint64_t first = e.begin / page * page;
-  const uint64_t last = std::min<uint64_t>((e.end + page - 1) / page * page, region.get_size());
+  // Outwards to what one page fault maps around itself: the mapping is read-only, so a neighbour's
+  // dropped page only has to be mapped again.
+  const auto base = reinterpret_cast<uintptr_t>(region.get_address());
+  const uintptr_t first = std::max(base, (base + e.begin) / kFaultBytes * kFaultBytes);
+  const uintptr_t last = std::min(base + region.get_size(),
+                                  (base + e.end + kFaultBytes - 1) / kFaultBytes * kFaultBytes);
   if (first < last) {
-    ::madvise(static_cast<std::byte*>(region.get_address()) + first, last - first, advice);
+    ::madvise(reinterpret_cast<void*>(first), last - first, advice);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/pipeline/errors.hpp"
+#include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "mopt/numeric/e4m3.hpp"
 
@@ -21,7 +22,7 @@ namespace {
 // Bytes that are hashed and searched while they are in the cache.
 constexpr uint64_t kScanBytes = uint64_t{1} << 20;
 // Bytes of a mapped tensor that may be resident at a time while it is only passed through.
-constexpr uint64_t kResidentBytes = uint64_t{32} << 20;
+constexpr uint64_t kResidentBytes = plan::kWindowBytes;
 
 constexpr const char* kWeightRole = "weight";
 
@@ -155,10 +156,13 @@ Encoder::Scan Encoder::scan_item(const Item& item) const {
     resident = 0;
   }
   if (needs_range(item) && !t.plain) {
-    const Tensor decoded = container.load(t, t.dtype);
-    const auto found = compute::absmax(compute::view_of(decoded.data<char>(), t.dtype, t.shape));
-    if (found.first_not_finite >= 0) not_finite(item, found.first_not_finite);
-    result.absmax = found.value;
+    decode_in_pieces(item, [&](uint64_t offset, const Tensor& piece) {
+      const auto found = compute::absmax(
+          compute::view_of(piece.data<char>(), t.dtype, {elements(*piece)}));
+      if (found.first_not_finite >= 0)
+        not_finite(item, static_cast<int64_t>(offset / width) + found.first_not_finite);
+      result.absmax = std::max(result.absmax, found.value);
+    });
   }
   // Read again when it is encoded, from the page cache: a unit's weights are never all resident.
   container.release(t);
@@ -200,19 +204,30 @@ void Encoder::copy(const Item& item, Outcomes& out) {
     }
     return;
   }
+  decode_in_pieces(item, [&](uint64_t offset, const Tensor& piece) {
+    out.write(name, offset, {piece.data<std::byte>(), mopt::nbytes(*piece)});
+  });
+  container.release(t);
+}
+
+// A tensor that its container stores in blocks of its own, a few rows at a time in its presented
+// type: `fn` gets the byte at which they begin.
+void Encoder::decode_in_pieces(const Item& item,
+                               const std::function<void(uint64_t, const Tensor&)>& fn) const {
+  const Container& container = tools_.source.container();
+  const mopt::StoredTensor& t = *container.find(item.source);
   const int64_t rows = std::max<int64_t>(1, item.rows());
   const uint64_t row_bytes = item.bytes() / static_cast<uint64_t>(rows);
-  const int64_t step =
-      std::max<int64_t>(1, static_cast<int64_t>(kResidentBytes / std::max<uint64_t>(1, row_bytes)));
+  const auto step = static_cast<int64_t>(
+      std::max<uint64_t>(1, kResidentBytes / std::max<uint64_t>(1, row_bytes)));
   for (int64_t row = 0; row < rows; row += step) {
     std::vector<int64_t> extents = item.shape;
     if (!extents.empty()) extents[0] = std::min(step, rows - row);
-    Tensor decoded = allocate(t.dtype, extents);
-    container.read(t, row, row + (extents.empty() ? 1 : extents[0]), decoded.get());
-    out.write(name, static_cast<uint64_t>(row) * row_bytes,
-              {decoded.data<std::byte>(), mopt::nbytes(*decoded)});
+    Tensor piece = allocate(t.dtype, extents);
+    container.read(t, row, row + (extents.empty() ? 1 : extents[0]), piece.get());
+    fn(static_cast<uint64_t>(row) * row_bytes, piece);
+    container.release(t);
   }
-  container.release(t);
 }
 
 // The whole tensor, in its presented type: mapped where it is plain, else decoded into `owned`.

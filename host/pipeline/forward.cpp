@@ -21,6 +21,8 @@ using graph::ValueId;
 namespace {
 
 constexpr size_t kAlignment = 256;
+// Parameters from this size on that are read in place give their pages back after each call.
+constexpr int64_t kTableBytes = int64_t{1} << 20;
 
 bool contains(const std::vector<ValueId>& values, ValueId v) {
   return std::find(values.begin(), values.end(), v) != values.end();
@@ -114,7 +116,8 @@ struct BlockProgram::State {
 };
 
 BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOptions options)
-    : graph_(checkpoint.required_graph()),
+    : checkpoint_(checkpoint),
+      graph_(checkpoint.required_graph()),
       exec_(checkpoint.registry().services().cpu()),
       block_(block),
       options_(std::move(options)) {
@@ -168,8 +171,13 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
   }
   for (const ValueId v : op.in) {
     if (graph_.values[v].param < 0 || params_.contains(v)) continue;
-    params_[v] = load(v).second;
-    if (params_[v].owned) weight_bytes_ += params_[v].view.bytes();
+    auto [name, param] = load(v);
+    if (param.owned) {
+      weight_bytes_ += param.view.bytes();
+    } else if (param.view.bytes() >= kTableBytes) {
+      tables_.push_back(name);
+    }
+    params_[v] = std::move(param);
   }
   if (op.kind == OpKind::kRope) {
     const auto attrs = rope_attributes(op, graph_.values[op.in[0]].dims.back());
@@ -347,6 +355,12 @@ void BlockProgram::run_step(State& s, const Step& step) const {
   }
 }
 
+// Of a mapped embedding the rows that were read would stay resident. [any number of threads]
+void BlockProgram::release_tables() const {
+  for (const std::string& name : tables_)
+    checkpoint_.release(name);
+}
+
 LiveValues BlockProgram::run(const Call& call) const {
   State s{call,
           call.ids.shape[0],
@@ -364,6 +378,7 @@ LiveValues BlockProgram::run(const Call& call) const {
       std::erase_if(s.copies, [&](const State::Copy& c) { return c.value == v; });
     }
   }
+  release_tables();
   LiveValues out;
   for (const ValueId v : wanted_)
     out[v] = std::move(s.values.at(v));

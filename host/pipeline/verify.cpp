@@ -12,6 +12,7 @@
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/plan/cost.hpp"
 #include "host/recipe/diagnostic.hpp"
 #include "mopt/numeric/e4m3.hpp"
 
@@ -19,7 +20,7 @@ namespace mopt::pipeline {
 namespace {
 
 // Bytes of a mapped tensor looked at before its pages are given back.
-constexpr uint64_t kPieceBytes = uint64_t{16} << 20;
+constexpr uint64_t kPieceBytes = plan::kWindowBytes;
 
 struct BadScale {
   int64_t index;
