@@ -5,7 +5,7 @@
 #include <limits>
 #include <unordered_set>
 
-#include "names.hpp"
+#include "mopt/names.hpp"
 #include "scanner.hpp"
 #include "text.hpp"
 

@@ -9,7 +9,7 @@
 #include <span>
 
 #include "dtypes.hpp"
-#include "names.hpp"
+#include "mopt/names.hpp"
 #include "text.hpp"
 
 namespace mopt::safetensors {

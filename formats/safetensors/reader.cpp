@@ -9,9 +9,9 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "mopt/names.hpp"
 #include "mopt/numeric/bf16.hpp"
 #include "mopt/numeric/fp16.hpp"
-#include "names.hpp"
 #include "text.hpp"
 
 namespace mopt::safetensors {
@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 namespace ipc = boost::interprocess;
 
-constexpr int64_t kCopyBytes = 1 << 20;  // per task of a parallel read
+constexpr int64_t kCopyBytes = 1 << 20;      // per task of a parallel read
 constexpr uintptr_t kFaultBytes = 64 << 10;  // Linux maps this much, aligned, around a page fault
 
 ipc::mapped_region map_file(const std::string& path) {

@@ -15,6 +15,12 @@ mopt_decl_sink collect(std::vector<TensorDecl>& into) {
       }};
 }
 
+mopt_decl_sink collect(DeclList& into) {
+  return {&into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
+            return guard([&] { static_cast<DeclList*>(ctx)->append(*d); });
+          }};
+}
+
 mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
   return {&into, [](void* ctx, mopt_str name, DLManagedTensorVersioned* managed) noexcept {
             Tensor tensor(managed);
@@ -26,15 +32,6 @@ mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
 }
 
 }  // namespace
-
-mopt_tensor_decl to_abi(const TensorDecl& d) {
-  return {sizeof(mopt_tensor_decl),
-          d.dtype,
-          str(d.name),
-          d.shape.data(),
-          static_cast<int32_t>(d.shape.size()),
-          0};
-}
 
 // ---- quantizer
 
@@ -155,12 +152,12 @@ Exporter::Exporter(const Registry& registry, const Component& c,
                    std::span<const mopt_setting> settings)
     : instance_(create_instance<mopt_exporter>(registry, c, settings)) {}
 
-std::vector<TensorDecl> Exporter::plan(const mopt_param& param,
-                                       const std::vector<TensorDecl>& by_role) const {
+DeclList Exporter::plan(const mopt_param& param, const std::vector<TensorDecl>& by_role) const {
   std::vector<mopt_tensor_decl> decls;
+  decls.reserve(by_role.size());
   for (const TensorDecl& d : by_role)
     decls.push_back(mopt::to_abi(d));
-  std::vector<TensorDecl> out;
+  DeclList out;
   check(instance_.table().plan(instance_.self(), &param, decls.data(), decls.size(), collect(out)));
   return out;
 }
@@ -241,11 +238,8 @@ mopt_read_sink collect(ReadResult& into) {
 
 }  // namespace
 
-ReadResult Exporter::read(const std::vector<TensorDecl>& tensors,
+ReadResult Exporter::read(std::span<const mopt_tensor_decl> tensors,
                           const std::function<std::string_view(std::string_view)>& document) {
-  std::vector<mopt_tensor_decl> decls;
-  for (const TensorDecl& d : tensors)
-    decls.push_back(mopt::to_abi(d));
   const mopt_checkpoint checkpoint{
       sizeof(mopt_checkpoint),
       0,
@@ -259,8 +253,8 @@ ReadResult Exporter::read(const std::vector<TensorDecl>& tensors,
           return mopt_str{nullptr, 0};
         }
       },
-      decls.data(),
-      decls.size()};
+      tensors.data(),
+      tensors.size()};
   ReadResult result;
   check(instance_.table().read(instance_.self(), &checkpoint, collect(result)));
   return result;

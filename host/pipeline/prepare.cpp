@@ -90,9 +90,9 @@ Prepared prepare(const Registry& registry, RecipeRequest request) {
   p.plan = plan::make_plan(
       {p.recipe, registry, p.source->container(), p.source->graph(), config_text(*p.source)},
       *p.exporter, p.calibrators, p.pruner.get());
-  p.plan.cost.output_bytes = ContainerWriter::predict(
-      registry, "safetensors",
-      {"", p.plan.outputs(), static_cast<uint64_t>(p.recipe.output.shard_gb.value * 1e9)});
+  p.plan.cost.output_bytes =
+      ContainerWriter::predict(registry, "safetensors", p.plan.declarations(),
+                               static_cast<uint64_t>(p.recipe.output.shard_gb.value * 1e9));
   return p;
 }
 

@@ -21,7 +21,8 @@ bool is_float(DLDataType t) {
 
 Item item_of(const mopt::StoredTensor& t) {
   Item item;
-  item.name = item.source = t.name;
+  item.name = t.name;
+  item.source = t.name;
   item.dtype = t.dtype;
   item.shape.assign(t.shape.begin(), t.shape.end());
   item.layer = layer_from_name(t.name);
@@ -52,7 +53,7 @@ void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
   if (weight != nullptr && weight->role == "embed" && item.name == head.label + ".weight") {
     item.outcome = Outcome::kDropped;
     item.rule = "tied";
-    item.reason = "tied to " + weight->name + ", which is stored";
+    item.reason = plan.texts.keep("tied to " + weight->name + ", which is stored");
     return;
   }
   if (item.name == "rope_freqs.weight") {
@@ -71,7 +72,9 @@ void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
 
 void list_with_graph(const PlanInput& in, Plan& plan) {
   const auto kinds = kinds_of(*in.graph);
+  plan.items.reserve(in.source.tensors().size() + 1);  // a head of its own may come
   std::unordered_set<std::string_view> known;
+  known.reserve(in.source.tensors().size());
   for (size_t b = 0; b < in.graph->blocks.size(); ++b) {
     const graph::Block& block = in.graph->blocks[b];
     Unit unit{block.name(), static_cast<int>(b), {}};
@@ -101,15 +104,17 @@ void list_with_graph(const PlanInput& in, Plan& plan) {
 
 void list_by_name(const PlanInput& in, Plan& plan) {
   std::map<int, Unit> layers;  // -1: what belongs to no layer
+  plan.items.reserve(in.source.tensors().size());
   for (const mopt::StoredTensor& t : in.source.tensors()) {
     Item item = item_of(t);
     item.role = role_from_name(t.name);
-    item.fuse_group = fuse_group_from_name(t.name);
+    item.fuse_group = fuse_group_from_name(t.name, item.role);
     if (t.shape.size() == 2 && is_float(t.dtype) && t.name.ends_with(".weight")) {
       item.kind = item.role == "embed" ? MOPT_PARAM_EMBEDDING : MOPT_PARAM_LINEAR;
     }
     Unit& unit = layers[item.layer];
-    unit.name = item.layer < 0 ? "rest" : "layer." + std::to_string(item.layer);
+    if (unit.items.empty())
+      unit.name = item.layer < 0 ? "rest" : "layer." + std::to_string(item.layer);
     append(plan, unit, std::move(item));
   }
   for (auto& [layer, unit] : layers) {

@@ -5,6 +5,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "host/graph/graph.hpp"
@@ -18,6 +20,34 @@ struct Format {
   std::string id;
   Quantizer quantizer;
   std::optional<mopt_scheme> weight, input, kv;  // nullopt: it cannot hold this operand
+};
+
+// Declarations that items of one shape have in common; never changed, so sharing cannot be seen.
+class Parts {
+ public:
+  Parts() : Parts(std::vector<TensorDecl>{}) {}
+  explicit Parts(std::vector<TensorDecl> list)
+      : list_(std::make_shared<const std::vector<TensorDecl>>(std::move(list))) {}
+  const std::vector<TensorDecl>& list() const { return *list_; }
+  size_t size() const { return list_->size(); }
+  auto begin() const { return list_->begin(); }
+  auto end() const { return list_->end(); }
+  const TensorDecl& operator[](size_t i) const { return (*list_)[i]; }
+
+ private:
+  std::shared_ptr<const std::vector<TensorDecl>> list_;
+};
+
+// Keeps texts that are said of many items; its strings stay where they are when it is moved.
+class Texts {
+ public:
+  Texts() = default;
+  Texts(Texts&&) = default;
+  Texts& operator=(Texts&&) = default;
+  std::string_view keep(std::string text) { return *texts_.insert(std::move(text)).first; }
+
+ private:
+  std::unordered_set<std::string> texts_;
 };
 
 enum class Outcome { kCopied, kQuantized, kTransformed, kDropped };
@@ -34,12 +64,12 @@ struct Item {
   std::vector<int64_t> shape;
   int layer = -1;
   Outcome outcome = Outcome::kCopied;
-  std::string rule;    // id of the rule that decided, or the name of a built-in one; may be empty
-  std::string reason;  // why it is as it is, for people
+  std::string rule;  // id of the rule that decided, or the name of a built-in one; may be empty
+  std::string_view reason;  // why it is as it is, for people; kept by the plan
   int weight = kNoFormat, input = kNoFormat, kv = kNoFormat;  // index into Plan::formats
   bool pruned = false;
-  std::vector<TensorDecl> parts;    // by role, as the quantizer and the host make them
-  std::vector<TensorDecl> outputs;  // as the exporter names and packs them
+  Parts parts;       // by role, as the quantizer and the host make them
+  DeclList outputs;  // as the exporter names and packs them
 
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   int64_t cols() const { return shape.size() < 2 ? 1 : shape[1]; }
@@ -75,6 +105,7 @@ struct Cost {
 struct Plan {
   std::vector<std::shared_ptr<const Format>> formats;  // shared with the run that carries it out
   std::vector<Item> items;                             // in the order of the model
+  Texts texts;                                         // the items' reasons
   std::vector<Unit> units;
   std::vector<Site> sites;
   int last_forward_block = -1;  // blocks up to this one are run on the calibration rows; -1: none
@@ -87,6 +118,8 @@ struct Plan {
   bool needs_data() const { return last_forward_block >= 0; }
   // Every tensor that will be written, in the order of the units.
   std::vector<TensorDecl> outputs() const;
+  // The same, borrowed from the items.
+  std::vector<mopt_tensor_decl> declarations() const;
 };
 
 // A parameter as the exporter is told of it; borrows from both.

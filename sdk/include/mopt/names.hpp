@@ -10,11 +10,11 @@
 #include <string_view>
 #include <vector>
 
-namespace mopt::safetensors {
+namespace mopt {
 
 class NameTable {
  public:
-  // Room for `n` names.
+  // Room for `n` names, which are borrowed.
   explicit NameTable(size_t n) : slots_(std::bit_ceil(2 * n + 2)), mask_(slots_.size() - 1) {
     names_.reserve(n);
   }
@@ -56,4 +56,4 @@ class NameTable {
   std::vector<std::string_view> names_;
 };
 
-}  // namespace mopt::safetensors
+}  // namespace mopt
