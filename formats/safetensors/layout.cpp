@@ -10,6 +10,7 @@
 
 #include "dtypes.hpp"
 #include "mopt/names.hpp"
+#include "plain.hpp"
 #include "text.hpp"
 
 namespace mopt::safetensors {
@@ -46,19 +47,9 @@ class Length {
   uint64_t size_ = 0;
 };
 
-// Whether anything but printable ASCII, or a quote or backslash, is in it.
-bool needs_escape(std::string_view text) {
-  bool found = false;  // without an early exit, which would keep the loop from being vectorized
-  for (const char c : text) {
-    const auto from_space = static_cast<unsigned char>(static_cast<unsigned char>(c) - ' ');
-    found |= from_space >= 0x7F - ' ' || c == '"' || c == '\\';
-  }
-  return found;
-}
-
 template <class Out>
 void put_quoted(Out& out, std::string_view text) {
-  if (!needs_escape(text)) {
+  if (all_plain(text)) {
     out.put("\"");
     out.put(text);
     return out.put("\"");
@@ -92,10 +83,6 @@ uint64_t bytes_of(const mopt_tensor_decl& decl) {
     }
   }
   return static_cast<uint64_t>(bytes);
-}
-
-std::span<const mopt_tensor_decl> tensors_of(const mopt_write_plan& plan) {
-  return {plan.tensors, plan.n_tensors};
 }
 
 // One member of the header; `begin` counts from the first byte of data.
@@ -198,7 +185,10 @@ std::vector<Range> assign_shards(const mopt_write_plan& plan, uint64_t max_heade
   std::vector<Range> shards{{0, 0}};
   NameTable names(plan.n_tensors);
   Filling filling;
-  for (const mopt_tensor_decl& decl : tensors_of(plan)) {
+  for (uint64_t i = 0; i < plan.n_tensors; ++i) {
+    const mopt_tensor_decl& decl = plan.tensors[i];
+    if (i + NameTable::kAhead < plan.n_tensors)
+      names.prefetch(view(plan.tensors[i + NameTable::kAhead].name));
     check_name(names, view(decl.name));
     const uint64_t nbytes = bytes_of(decl), entry = entry_without_offsets(decl);
     Filling with = filling;

@@ -106,14 +106,18 @@ void Reader::check_index(const Host& host, const Index& index) const {
                 "tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
                 std::string(tensor));
   };
+  constexpr size_t kAhead = NameTable::kAhead;
   for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (i + kAhead < tensors_.size()) names.prefetch(entry(i + kAhead).name);
     if (const auto other = names.add(entry(i).name)) {
       damaged(entry(i).name, "expected in one file, found in " +
                                  files_[tensors_[*other].file].path + " and " +
                                  files_[tensors_[i].file].path);
     }
   }
-  for (const Index::Row& row : index.rows) {
+  for (size_t i = 0; i < index.rows.size(); ++i) {
+    const Index::Row& row = index.rows[i];
+    if (i + kAhead < index.rows.size()) names.prefetch(index.rows[i + kAhead].tensor);
     const auto at = names.find(row.tensor);
     if (!at || tensors_[*at].file != row.file) {
       damaged(row.tensor, "the index " + std::string(kIndexName) + " expects it in " +

@@ -1,43 +1,18 @@
 #include "scanner.hpp"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "mopt/error.hpp"
+#include "plain.hpp"
 #include "text.hpp"
 
 namespace mopt::safetensors {
-
-namespace {
-
-// Whether one of eight characters ends a string, begins an escape, or needs a closer look: a quote,
-// a backslash, a control character, or a byte of a multi-byte sequence.
-bool any_special(uint64_t eight) {
-  constexpr uint64_t kOnes = 0x0101010101010101, kHigh = 0x80 * kOnes;
-  // The high bit of each byte that is zero; exact as far as the lowest one, which is all that is
-  // asked.
-  const auto zero = [](uint64_t x) { return (x - kOnes) & ~x; };
-  const uint64_t control = (eight - 0x20 * kOnes) & ~eight;
-  return ((zero(eight ^ '"' * kOnes) | zero(eight ^ '\\' * kOnes) | control | eight) & kHigh) != 0;
-}
-
-}  // namespace
-
-// Moves to the next character that any_special knows, or near it.
-void Scanner::skip_plain() {
-  uint64_t eight;
-  while (text_.size() - at_ >= sizeof(eight)) {
-    std::memcpy(&eight, text_.data() + at_, sizeof(eight));
-    if (any_special(eight)) return;
-    at_ += sizeof(eight);
-  }
-}
 
 std::string_view Scanner::string(std::string_view expected) {
   expect('"', expected);
   const size_t begin = at_;
   bool copied = false;  // scratch_ holds everything before at_
-  skip_plain();
+  at_ += plain_words(text_.substr(at_));
   while (at_ < text_.size()) {
     const auto c = static_cast<unsigned char>(text_[at_]);
     if (c == '"') {

@@ -43,7 +43,6 @@ class Scanner {
   [[noreturn]] void fail(std::string_view expected) const;
 
  private:
-  void skip_plain();
   void escape();
   void append_utf8(uint32_t code_point);
   uint32_t hex4();

@@ -505,7 +505,12 @@ void Planner::check_names(size_t n) {
   NameTable names(n);
   std::vector<const Item*> owners;  // by the name's number
   owners.reserve(n);
-  for (const Item& item : plan_.items) {
+  for (size_t i = 0; i < plan_.items.size(); ++i) {
+    const Item& item = plan_.items[i];
+    if (i + NameTable::kAhead < plan_.items.size()) {
+      for (const DeclView soon : plan_.items[i + NameTable::kAhead].outputs)
+        names.prefetch(soon.name);
+    }
     for (const DeclView out : item.outputs) {
       const auto taken = names.add(out.name);
       if (!taken) {
