@@ -43,11 +43,10 @@ uint64_t scan_memory(const PlanInput& in, const Plan& plan, const Unit& unit) {
 }
 
 // An exporter passes on what it stores as it is; what it rearranges has other rows.
-bool is_rearranged(const TensorDecl& part, const std::vector<TensorDecl>& outputs) {
-  return std::none_of(outputs.begin(), outputs.end(), [&](const TensorDecl& out) {
-    return out.shape.empty() ? part.shape.empty()
-                             : !part.shape.empty() && out.shape[0] == part.shape[0];
-  });
+bool is_rearranged(const Item& item, size_t part) {
+  if (item.outputs.size() != item.parts.size()) return false;
+  const auto &from = item.parts[part].shape, &to = item.outputs[part].shape;
+  return !from.empty() && !to.empty() && from[0] != to[0];
 }
 
 // While one tensor is encoded: its source, its parts, and what its errors are measured on.
@@ -56,9 +55,9 @@ uint64_t encode_memory(const Plan& plan, const Item& item) {
   if (item.outcome == Outcome::kCopied && item.parts.size() < 2) return window(item.bytes());
   uint64_t held = item.bytes(), packed = 0;
   if (item.pruned) held += item.bytes() + static_cast<uint64_t>(elements(item.shape));
-  for (const TensorDecl& part : item.parts) {
-    if (item.outcome == Outcome::kQuantized) held += part.bytes();
-    if (is_rearranged(part, item.outputs)) packed += part.bytes();
+  for (size_t i = 0; i < item.parts.size(); ++i) {
+    if (item.outcome == Outcome::kQuantized) held += item.parts[i].bytes();
+    if (is_rearranged(item, i)) packed += item.parts[i].bytes();
   }
   const bool measured = item.outcome == Outcome::kQuantized && plan.needs_data();
   return held + std::max(packed, measured ? 3 * window(item.bytes()) : 0);
@@ -143,15 +142,15 @@ bool writes_own_text(const Recipe& recipe) {
 uint64_t own_text_memory(const PlanInput& in, int64_t samples, int64_t tokens) {
   const graph::Model& model = *in.graph;
   const auto rows = static_cast<uint64_t>(std::min(samples, kSelfTextRows));
+  const ForwardEnd all{model.blocks.size() - 1, {}};
   uint64_t weights = 0, peak = 0;
   for (size_t b = 0; b < model.blocks.size(); ++b) {
-    const BlockWeights block = block_weights(model, in.source, b, in.activations);
+    const BlockWeights block = block_weights(model, in.source, b, in.activations, all);
     peak = std::max(peak, weights + block.peak);
     weights += block.prepared;
   }
   const ForwardMemory step =
-      forward_memory(model, {static_cast<int64_t>(rows), 1, in.threads, in.activations,
-                             static_cast<int>(model.blocks.size()) - 1})
+      forward_memory(model, {static_cast<int64_t>(rows), 1, in.threads, in.activations}, all)
           .back();
   const auto vocabulary = static_cast<uint64_t>(
       std::max<int64_t>(0, model.values[model.outputs.find("logits")->second].dims.back()));
@@ -167,23 +166,36 @@ struct Loop {
   uint64_t peak = 0, block = 0, saved = 0;
 };
 
+// The forward that calibrates: its last block is run up to what is observed.
+ForwardEnd calibration_end(const Plan& plan) {
+  ForwardEnd end{static_cast<size_t>(plan.last_forward_block), {}};
+  for (const Site& site : plan.sites) {
+    if (site.block == plan.last_forward_block) end.values.push_back(site.value);
+  }
+  return end;
+}
+
 Loop loop_memory(const PlanInput& in, const Plan& plan) {
   Loop out;
+  ForwardEnd end;
   std::vector<ForwardMemory> forward;
   if (plan.needs_data()) {
     const Calibration& c = *in.recipe.calibration;
-    forward = forward_memory(*in.graph, {c.samples.value, c.seq_len.value, in.threads,
-                                         in.activations, plan.last_forward_block});
+    end = calibration_end(plan);
+    forward = forward_memory(*in.graph,
+                             {c.samples.value, c.seq_len.value, in.threads, in.activations}, end);
   }
   uint64_t held = 0;  // by the forward so far
   for (const Unit& unit : plan.units) {
     uint64_t work = std::max(scan_memory(in, plan, unit), encode_memory(plan, unit));
     if (unit.block >= 0 && unit.block <= plan.last_forward_block) {
       const auto block = static_cast<size_t>(unit.block);
-      work = std::max(work, block_weights(*in.graph, in.source, block, in.activations).peak) +
-             sample_memory(in, plan, unit.block);
+      const BlockWeights weights = block_weights(*in.graph, in.source, block, in.activations, end);
+      out.peak = std::max(out.peak, held + weights.peak);
       held = forward[block].held;
+      work = std::max(work, weights.prepared) + sample_memory(in, plan, unit.block);
       out.saved = std::max(out.saved, forward[block].live);
+      out.block = std::max(out.block, weights.peak);
     }
     out.block = std::max(out.block, work);
     out.peak = std::max(out.peak, held + work);

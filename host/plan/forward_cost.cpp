@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 namespace mopt::plan {
@@ -27,6 +28,19 @@ uint64_t value_bytes(const Model& model, ValueId v, int64_t tokens, DLDataType d
   return (mopt_nbytes(elements, dtype) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// Ops of a block that the forward runs, by their distance from first_op.
+std::vector<bool> needed_ops(const Model& model, size_t b, const ForwardEnd& end) {
+  const Block& block = model.blocks[b];
+  std::vector<bool> ops(block.end_op - block.first_op, true);
+  if (b != end.last_block || end.values.empty()) return ops;
+  std::set<ValueId> needed(end.values.begin(), end.values.end());
+  for (size_t i = block.end_op; i-- > block.first_op;) {
+    ops[i - block.first_op] = needed.contains(model.ops[i].out);
+    if (ops[i - block.first_op]) needed.insert(model.ops[i].in.begin(), model.ops[i].in.end());
+  }
+  return ops;
+}
+
 // Buffers by size: one that is free serves the next value of its size only.
 using Counts = std::map<uint64_t, int64_t>;
 
@@ -44,12 +58,12 @@ uint64_t total(const Counts& counts) {
 
 // Values made before block `b` that it or a later one takes.
 Counts live_before(const Model& model, size_t b, const ForwardShape& shape) {
-  std::map<ValueId, bool> seen;
+  std::set<ValueId> seen;
   Counts live;
   for (size_t later = b; later < model.blocks.size(); ++later) {
     for (const ValueId v : model.blocks[later].live_in) {
       const Op& producer = model.ops[static_cast<size_t>(model.values[v].producer)];
-      if (static_cast<size_t>(producer.block) >= b || !seen.emplace(v, true).second) continue;
+      if (static_cast<size_t>(producer.block) >= b || !seen.insert(v).second) continue;
       ++live[value_bytes(model, v, shape.tokens, shape.dtype)];
     }
   }
@@ -58,7 +72,9 @@ Counts live_before(const Model& model, size_t b, const ForwardShape& shape) {
 
 // The most buffers of each size that one row holds inside a block, apart from the block's live-ins,
 // which stay as they are until the row is through.
-Counts inside(const Model& model, const Block& block, const ForwardShape& shape) {
+Counts inside(const Model& model, size_t b, const ForwardShape& shape, const ForwardEnd& end) {
+  const Block& block = model.blocks[b];
+  const std::vector<bool> needed = needed_ops(model, b, end);
   std::unordered_map<ValueId, size_t> last_use;
   std::unordered_map<ValueId, ValueId> buffer_of;  // a reshape has its source's
   const auto buffer = [&](ValueId v) {
@@ -67,6 +83,7 @@ Counts inside(const Model& model, const Block& block, const ForwardShape& shape)
   };
   for (size_t i = block.first_op; i < block.end_op; ++i) {
     const Op& op = model.ops[i];
+    if (!needed[i - block.first_op]) continue;
     if (op.kind == OpKind::kReshape) buffer_of[op.out] = buffer(op.in[0]);
     for (const ValueId v : op.in)
       last_use[buffer(v)] = i;
@@ -77,6 +94,7 @@ Counts inside(const Model& model, const Block& block, const ForwardShape& shape)
   Counts now, most;
   for (size_t i = block.first_op; i < block.end_op; ++i) {
     const Op& op = model.ops[i];
+    if (!needed[i - block.first_op]) continue;
     if (op.kind != OpKind::kReshape) {
       const uint64_t bytes = value_bytes(model, op.out, shape.tokens, shape.dtype);
       alive[op.out] = bytes;
@@ -111,14 +129,15 @@ uint64_t attention_scratch(const Model& model, const Block& block, const Forward
 
 }  // namespace
 
-std::vector<ForwardMemory> forward_memory(const Model& model, const ForwardShape& shape) {
+std::vector<ForwardMemory> forward_memory(const Model& model, const ForwardShape& shape,
+                                          const ForwardEnd& end) {
   const int64_t working = std::min<int64_t>(shape.threads, shape.rows);
   std::vector<ForwardMemory> out;
   Counts all;
   uint64_t scratch = 0;
-  for (size_t b = 0; b < model.blocks.size() && static_cast<int>(b) <= shape.last_block; ++b) {
+  for (size_t b = 0; b < model.blocks.size() && b <= end.last_block; ++b) {
     const Counts before = live_before(model, b, shape), after = live_before(model, b + 1, shape);
-    Counts held = inside(model, model.blocks[b], shape);
+    Counts held = inside(model, b, shape, end);
     for (auto& [bytes, count] : held)
       count *= working;
     for (const auto& [bytes, count] : before)
@@ -137,17 +156,21 @@ std::vector<ForwardMemory> forward_memory(const Model& model, const ForwardShape
 }
 
 BlockWeights block_weights(const Model& model, const Container& source, size_t block,
-                           DLDataType dtype) {
+                           DLDataType dtype, const ForwardEnd& end) {
   BlockWeights out;
-  std::map<ValueId, bool> products;
+  std::set<ValueId> products, used;
   const Block& b = model.blocks[block];
+  const std::vector<bool> needed = needed_ops(model, block, end);
   for (size_t i = b.first_op; i < b.end_op; ++i) {
-    if (model.ops[i].kind == OpKind::kLinear) products[model.ops[i].in[1]] = true;
+    const Op& op = model.ops[i];
+    if (!needed[i - b.first_op]) continue;
+    used.insert(op.in.begin(), op.in.end());
+    if (op.kind == OpKind::kLinear) products.insert(op.in[1]);
   }
   for (const int p : b.params) {
     const graph::Param& param = model.params[static_cast<size_t>(p)];
     const StoredTensor* t = source.find(param.name);
-    if (t == nullptr) continue;
+    if (t == nullptr || !used.contains(param.value)) continue;
     const auto n = static_cast<uint64_t>(elements(t->shape));
     const uint64_t wanted = mopt_nbytes(n, dtype);
     const bool in_place = t->plain && same(t->dtype, dtype);

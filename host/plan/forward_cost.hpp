@@ -13,7 +13,12 @@ struct ForwardShape {
   int64_t rows = 0, tokens = 0;  // sequences, and tokens of each
   int threads = 1;
   DLDataType dtype = kBf16;  // of activations
-  int last_block = 0;        // whose observed inputs end the forward
+};
+
+// How far a forward goes: through `last_block` up to these values of it; empty: all of it.
+struct ForwardEnd {
+  size_t last_block = 0;
+  std::vector<graph::ValueId> values;
 };
 
 struct ForwardMemory {
@@ -21,15 +26,16 @@ struct ForwardMemory {
   uint64_t held = 0;  // once the block has run: live, buffers of rows in work, threads' own memory;
                       // it is kept until the forward ends
 };
-// Of each block up to last_block.
-std::vector<ForwardMemory> forward_memory(const graph::Model&, const ForwardShape&);
+// Of each block up to the last.
+std::vector<ForwardMemory> forward_memory(const graph::Model&, const ForwardShape&,
+                                          const ForwardEnd&);
 
 // While the block's weights are brought into the kernels' layout, and once they are, bytes.
 struct BlockWeights {
   uint64_t prepared = 0, peak = 0;
 };
 BlockWeights block_weights(const graph::Model&, const Container& source, size_t block,
-                           DLDataType dtype);
+                           DLDataType dtype, const ForwardEnd&);
 
 // Keys and values of one token in all layers, bytes.
 uint64_t cache_bytes_per_token(const graph::Model&, DLDataType dtype);
