@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "host/compute/absmax/absmax.hpp"
+#include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -11,9 +12,6 @@ using compute::View;
 using graph::ValueId;
 
 namespace {
-
-// Rows of a layer's input that its output's error is measured on.
-constexpr int64_t kSampleTokens = 64;
 
 std::vector<int64_t> as_int64(const Container& file, const mopt::StoredTensor& t) {
   std::vector<int64_t> values(static_cast<size_t>(elements(t.shape)));
@@ -104,7 +102,7 @@ void CalibrationPass::look(Seen& seen, size_t row, const View& x) {
   seen.reached[row] = 1;
   if (found.first_not_finite >= 0) seen.absmax[row] = INFINITY;
   if (row != 0 || seen.sample) return;
-  const int64_t tokens = std::min(kSampleTokens, x.rows());
+  const int64_t tokens = std::min(plan::kSampleTokens, x.rows());
   seen.sample = allocate(x.dtype, {tokens, x.columns()});
   std::memcpy(seen.sample.data<char>(), x.data, mopt::nbytes(*seen.sample));
 }

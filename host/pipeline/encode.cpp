@@ -157,8 +157,8 @@ Encoder::Scan Encoder::scan_item(const Item& item) const {
   }
   if (needs_range(item) && !t.plain) {
     decode_in_pieces(item, [&](uint64_t offset, const Tensor& piece) {
-      const auto found = compute::absmax(
-          compute::view_of(piece.data<char>(), t.dtype, {elements(*piece)}));
+      const auto found =
+          compute::absmax(compute::view_of(piece.data<char>(), t.dtype, {elements(*piece)}));
       if (found.first_not_finite >= 0)
         not_finite(item, static_cast<int64_t>(offset / width) + found.first_not_finite);
       result.absmax = std::max(result.absmax, found.value);

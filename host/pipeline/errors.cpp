@@ -13,10 +13,6 @@
 namespace mopt::pipeline {
 namespace {
 
-// Of a dequantized piece of a weight, per thread: it stays in the cache of its core.
-constexpr uint64_t kCacheBytes = uint64_t{512} << 10;
-// Of a piece of a weight that sample rows are multiplied with.
-constexpr uint64_t kPieceBytes = plan::kWindowBytes;
 constexpr size_t kLanes = 16;
 
 struct Sums {
@@ -136,7 +132,8 @@ void dequantize_rows(const QuantizedWeight& q, int64_t begin, int64_t end, DLTen
 int64_t rows_within(const QuantizedWeight& q, uint64_t bytes, DLDataType dtype) {
   const int64_t tile = std::max<int64_t>(1, scheme_of_weight(q).block_rows);
   const uint64_t tile_bytes = mopt_nbytes(static_cast<uint64_t>(tile * q.item.cols()), dtype);
-  return tile * static_cast<int64_t>(std::max<uint64_t>(1, bytes / std::max<uint64_t>(1, tile_bytes)));
+  return tile *
+         static_cast<int64_t>(std::max<uint64_t>(1, bytes / std::max<uint64_t>(1, tile_bytes)));
 }
 
 compute::View view_tensor(const DLTensor& t) {
@@ -160,8 +157,7 @@ Sums output_sums(const QuantizedWeight& q, const DLTensor& weight, Rows rows, co
   const DLDataType dtype = x.dtype;
   Tensor wq = allocate(dtype, {m, cols}), y = allocate(dtype, {n, m}), yq = allocate(dtype, {n, m});
   dequantize_rows(q, rows.begin, rows.end, wq.get());
-  compute::View w =
-      compute::view_of(at_row(weight, rows.begin), weight.dtype, {m, cols});
+  compute::View w = compute::view_of(at_row(weight, rows.begin), weight.dtype, {m, cols});
   Tensor converted;  // a float16 model computes in float32
   if (!same(weight.dtype, dtype)) {
     converted = allocate(dtype, {m, cols});
@@ -180,7 +176,7 @@ Sums output_sums(const QuantizedWeight& q, const DLTensor& weight, Rows rows, co
 
 double weight_error(const QuantizedWeight& q, const DLTensor& weight) {
   const int64_t rows = q.item.rows(), cols = q.item.cols();
-  const int64_t step = rows_within(q, kCacheBytes, kF32);
+  const int64_t step = rows_within(q, plan::kCacheBytes, kF32);
   std::vector<Sums> pieces(static_cast<size_t>((rows + step - 1) / step));
   compute::for_each(rows, step, [&](int64_t begin, int64_t end) {
     thread_local std::vector<float> scratch;
@@ -210,7 +206,7 @@ double output_error(const QuantizedWeight& q, const DLTensor& weight, const DLTe
     input = quantized_input.get();
   }
   const int64_t rows = q.item.rows();
-  const int64_t step = rows_within(q, kPieceBytes, dtype);
+  const int64_t step = rows_within(q, plan::kWindowBytes, dtype);
   Sums total;
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t end = std::min(rows, begin + step);

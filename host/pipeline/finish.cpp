@@ -7,6 +7,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "host/compute/memory.hpp"
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/evaluate.hpp"
 #include "host/pipeline/verify.hpp"
@@ -183,14 +184,6 @@ void complete_report(const Ending& e) {
 
 }  // namespace
 
-uint64_t peak_memory() {
-  std::ifstream in("/proc/self/status");
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
-}
-
 std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& commit_weights) {
   plan::ExportJob job;
   plan::fill_export_job(job, e.job.plan, config_text(*e.job.source));
@@ -212,7 +205,7 @@ std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& com
     for (Diagnostic& d : e.request.plugin_warnings())
       e.report.warnings.push_back(std::move(d));
   }
-  e.report.memory.peak_bytes = peak_memory();
+  e.report.memory.peak_bytes = compute::peak_resident_bytes();
   e.output.write("mopt/recipe.toml", print_resolved(e.job.recipe));
   return missed;
 }

@@ -68,6 +68,14 @@ int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor&
   return -1;
 }
 
+// Of a directory without reading the text, which may be large.
+bool has_document(const Container& container, const char* name) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(container.path(), failed))
+    return std::filesystem::exists(container.path() / name, failed);
+  return !container.document(name).empty();
+}
+
 class Verifier {
  public:
   explicit Verifier(const VerifyRequest& request) : request_(request) {}
@@ -335,7 +343,8 @@ void Verifier::check_files() {
   for (const char* name :
        {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
         "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}) {
-    if (!request_.source->container().document(name).empty() && document(name).empty()) {
+    if (has_document(request_.source->container(), name) && !request_.pending.contains(name) &&
+        !has_document(*container_, name)) {
       add("V109", "", std::string(name) + " of the source is missing", "copy it from the source");
     }
   }

@@ -137,6 +137,9 @@ struct PlanInput {
   const Container& source;
   const graph::Model* graph = nullptr;  // NULL: adapter = "none"
   std::string_view config;              // config.json of the source
+  DLDataType activations = kBf16;       // of a forward through it
+  int threads = 1;
+  uint64_t resident_bytes = 0;  // of this process, with all that was opened for the plan
 };
 
 // Throws Failure with everything that is wrong at this stage: rules that match nothing, tensors
