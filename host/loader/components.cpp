@@ -3,18 +3,7 @@
 namespace mopt {
 namespace {
 
-TensorDecl from_abi(const mopt_tensor_decl& d) {
-  return {std::string(view(d.name)), d.dtype, {d.shape, d.shape + d.ndim}};
-}
-
 // Receivers of the ABI: each collects into the vector that ctx points to.
-mopt_decl_sink collect(std::vector<TensorDecl>& into) {
-  return {
-      &into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
-        return guard([&] { static_cast<std::vector<TensorDecl>*>(ctx)->push_back(from_abi(*d)); });
-      }};
-}
-
 mopt_decl_sink collect(DeclList& into) {
   return {&into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
             return guard([&] { static_cast<DeclList*>(ctx)->append(*d); });
@@ -65,8 +54,8 @@ std::optional<mopt_scheme> Quantizer::scheme(mopt_operand operand) const {
   return std::nullopt;
 }
 
-std::vector<TensorDecl> Quantizer::plan(const mopt_weight_view& weight) const {
-  std::vector<TensorDecl> decls;
+DeclList Quantizer::plan(const mopt_weight_view& weight) const {
+  DeclList decls;
   check(instance_.table().plan(instance_.self(), &weight, collect(decls)));
   return decls;
 }
@@ -152,10 +141,10 @@ Exporter::Exporter(const Registry& registry, const Component& c,
                    std::span<const mopt_setting> settings)
     : instance_(create_instance<mopt_exporter>(registry, c, settings)) {}
 
-DeclList Exporter::plan(const mopt_param& param, const std::vector<TensorDecl>& by_role) const {
+DeclList Exporter::plan(const mopt_param& param, const DeclList& by_role) const {
   std::vector<mopt_tensor_decl> decls;
   decls.reserve(by_role.size());
-  for (const TensorDecl& d : by_role)
+  for (const DeclView d : by_role)
     decls.push_back(mopt::to_abi(d));
   DeclList out;
   check(instance_.table().plan(instance_.self(), &param, decls.data(), decls.size(), collect(out)));

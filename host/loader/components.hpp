@@ -78,7 +78,7 @@ class Quantizer {
   static std::optional<Quantizer> open(const Registry&, const mopt_scheme&);
 
   std::optional<mopt_scheme> scheme(mopt_operand) const;  // nullopt: it cannot hold this operand
-  std::vector<TensorDecl> plan(const mopt_weight_view&) const;
+  DeclList plan(const mopt_weight_view&) const;
   std::vector<NamedTensor> quantize(const mopt_exec*, const mopt_weight_job&) const;
   void dequantize(const mopt_exec*, const mopt_qtensor&, DLTensor* out) const;
   float input_scale(mopt_operand, float absmax) const;
@@ -138,7 +138,7 @@ struct EngineVerdict {
 class Exporter {
  public:
   Exporter(const Registry&, const Component&, std::span<const mopt_setting>);
-  DeclList plan(const mopt_param&, const std::vector<TensorDecl>& by_role) const;
+  DeclList plan(const mopt_param&, const DeclList& by_role) const;
   std::vector<NamedTensor> put(const mopt_exec*, const mopt_param&,
                                std::span<const mopt_named_tensor> by_role) const;
   std::map<std::string, std::string> finish(const mopt_export&);  // file name -> text

@@ -104,12 +104,20 @@ Container Container::open(const Registry& registry, const fs::path& path) {
 
 const StoredTensor* Container::find(std::string_view name) const {
   std::call_once(by_name_->once, [this] {
-    by_name_->index.reserve(tensors_.size());
-    for (const StoredTensor& t : tensors_)
-      by_name_->index.emplace(t.name, t.index);
+    NameTable& names = by_name_->names.emplace(tensors_.size());
+    for (const StoredTensor& t : tensors_) {
+      if (t.index + NameTable::kAhead < tensors_.size())
+        names.prefetch(tensors_[t.index + NameTable::kAhead].name);
+      if (!names.add(t.name)) continue;
+      throw Error(MOPT_DATA_LOSS,
+                  "format '" + format_ +
+                      "' presents two tensors under this name; report it to the "
+                      "plugin's author",
+                  std::string(t.name));
+    }
   });
-  const auto found = by_name_->index.find(name);
-  return found == by_name_->index.end() ? nullptr : &tensors_[found->second];
+  const auto found = by_name_->names->find(name);
+  return found ? &tensors_[*found] : nullptr;
 }
 
 std::vector<mopt_tensor_decl> Container::declarations() const {

@@ -3,10 +3,11 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
-#include <unordered_map>
 
 #include "host/loader/components.hpp"
+#include "mopt/names.hpp"
 
 namespace mopt {
 
@@ -52,10 +53,10 @@ class Container {
   const mopt_exec* exec_ = nullptr;
   Instance<mopt_format> instance_;
   std::vector<StoredTensor> tensors_;
-  // Filled at the first find: a plan without a graph needs none.
+  // Filled at the first find: not every use of a container looks for names.
   struct Lookup {
     std::once_flag once;
-    std::unordered_map<std::string_view, size_t> index;
+    std::optional<NameTable> names;  // numbered like tensors_
   };
   std::unique_ptr<Lookup> by_name_ = std::make_unique<Lookup>();
 };

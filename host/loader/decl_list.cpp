@@ -72,11 +72,18 @@ void DeclList::append(const mopt_tensor_decl& d) {
   if (words_ != nullptr) std::copy_n(words_.get(), before, grown.get());
   grown[0] = all;
   grown[1] = size() + 1;
+  grown[all - 1] = 0;  // the end of the name; before the rest, for the name may be empty
   uint64_t* at = grown.get() + before;
   std::memcpy(at, &head, sizeof(head));
   std::copy_n(d.shape, d.ndim, reinterpret_cast<int64_t*>(at + kHeadWords));
   std::copy_n(d.name.ptr, d.name.len, reinterpret_cast<char*>(at + kHeadWords + d.ndim));
   words_ = std::move(grown);
+}
+
+bool DeclList::operator==(const DeclList& other) const {
+  if (words_ == nullptr || other.words_ == nullptr) return words_ == other.words_;
+  return words_[0] == other.words_[0] &&
+         std::equal(words_.get(), words_.get() + words_[0], other.words_.get());
 }
 
 TensorDecl DeclList::at(size_t i) const {

@@ -55,6 +55,7 @@ class DeclList {
   DeclList(DeclList&&) = default;
   DeclList& operator=(DeclList&&) = default;
   void append(const mopt_tensor_decl&);  // copied
+  bool operator==(const DeclList&) const;
 
   size_t size() const { return words_ == nullptr ? 0 : words_[1]; }
   bool empty() const { return size() == 0; }
@@ -65,7 +66,7 @@ class DeclList {
 
  private:
   // NULL: empty. Else the number of words in all, the number of declarations, and for each: its
-  // type and rank in a word, the size of its name in a word, its shape, its name padded to words.
+  // type and rank in a word, the size of its name in a word, its shape, its name padded with zeros.
   std::unique_ptr<uint64_t[]> words_;
 };
 

@@ -53,7 +53,29 @@ TEST_CASE("a list of declarations gives back what was appended, copies and moves
     list.append(to_abi(wanted.back()));
     check_holds(list, wanted);
     check_holds(copy, before);
+    CHECK(copy == DeclList(copy));
+    CHECK_FALSE(copy == list);
     const DeclList moved = std::move(list);
     check_holds(moved, wanted);
   }
+}
+
+TEST_CASE("lists of declarations are equal when each name, type and shape is") {
+  const auto one = [](const TensorDecl& d) {
+    DeclList list;
+    list.append(to_abi(d));
+    return list;
+  };
+  const TensorDecl base{"scale", kF32, {3, 4}};
+  CHECK(one(base) == one(base));
+  CHECK(DeclList() == DeclList());
+  for (const TensorDecl& other :
+       {TensorDecl{"scalf", kF32, {3, 4}}, TensorDecl{"scal", kF32, {3, 4}},
+        TensorDecl{"scale", kU8, {3, 4}}, TensorDecl{"scale", kF32, {3, 5}},
+        TensorDecl{"scale", kF32, {3}}, TensorDecl{"", kF32, {3, 4}}}) {
+    CAPTURE(other.name);
+    CHECK_FALSE(one(base) == one(other));
+    CHECK(one(other) == one(other));
+  }
+  CHECK_FALSE(one(base) == DeclList());
 }

@@ -53,7 +53,7 @@ void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
   if (weight != nullptr && weight->role == "embed" && item.name == head.label + ".weight") {
     item.outcome = Outcome::kDropped;
     item.rule = "tied";
-    item.reason = plan.texts.keep("tied to " + weight->name + ", which is stored");
+    item.reason = plan.reasons.keep("tied to " + weight->name + ", which is stored");
     return;
   }
   if (item.name == "rope_freqs.weight") {

@@ -108,7 +108,7 @@ class Planner {
   void name_outputs();
   void check_names(size_t n);
 
-  Parts shared(std::vector<TensorDecl>);
+  Parts shared(DeclList);
   Parts parts_of(const Item&);
 
   // What a rule does to the items that it decides about.
@@ -189,14 +189,14 @@ void Planner::list_effects() {
   for (const QuantizeRule& rule : in_.recipe.quantize->rules) {
     const std::string name = "rule '" + rule.select.id + "'";
     if (rule.weight.value == "none") {
-      effects_.push_back({kNoFormat, kNoFormat, plan_.texts.keep(name + " keeps it")});
+      effects_.push_back({kNoFormat, kNoFormat, plan_.reasons.keep(name + " keeps it")});
       continue;
     }
     Effect effect{format_index(rule.weight.value), kNoFormat, {}};
     if (rule.input.value != "none") effect.input = format_index(rule.input.value);
     effect.reason =
-        plan_.texts.keep(name + ": weight " + rule.weight.value +
-                         (effect.input == kNoFormat ? "" : ", input " + rule.input.value));
+        plan_.reasons.keep(name + ": weight " + rule.weight.value +
+                           (effect.input == kNoFormat ? "" : ", input " + rule.input.value));
     effects_.push_back(effect);
   }
 }
@@ -293,8 +293,8 @@ void Planner::apply_sparsify() {
     if (item.outcome == Outcome::kQuantized) continue;
     item.outcome = Outcome::kTransformed;
     item.rule = id;
-    item.reason =
-        plan_.texts.keep("rule '" + id + "': pruned by " + in_.recipe.sparsify->pruner.name.value);
+    item.reason = plan_.reasons.keep("rule '" + id + "': pruned by " +
+                                     in_.recipe.sparsify->pruner.name.value);
   }
 }
 
@@ -370,7 +370,7 @@ void Planner::check_groups() {
 }
 
 // A list that one of the latest items has too is stored once.
-Parts Planner::shared(std::vector<TensorDecl> list) {
+Parts Planner::shared(DeclList list) {
   constexpr size_t kRemembered = 16;  // a layer has fewer different shapes
   for (const Parts& parts : recent_parts_) {
     if (parts.list() == list) return parts;
@@ -386,18 +386,21 @@ Parts Planner::parts_of(const Item& item) {
                                       "; exclude it with a rule");
   }
   if (item.pruned) pruner_->plan(view);
-  std::vector<TensorDecl> list;
+  DeclList list;
+  const auto add = [&](std::string_view role, DLDataType dtype, std::span<const int64_t> shape) {
+    list.append(to_abi(DeclView{role, dtype, shape}));
+  };
   if (item.outcome == Outcome::kQuantized) {
     list = plan_.formats[static_cast<size_t>(item.weight)]->quantizer.plan(view);
   } else {
-    list.push_back({"weight", item.dtype, item.shape});
+    add("weight", item.dtype, item.shape);
   }
   if (item.input != kNoFormat &&
       stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input)) {
-    list.push_back({MOPT_ROLE_INPUT_SCALE, kF32, {}});
+    add(MOPT_ROLE_INPUT_SCALE, kF32, {});
   }
   if (item.kv != kNoFormat) {
-    list.push_back({item.role == "attn.k" ? MOPT_ROLE_K_SCALE : MOPT_ROLE_V_SCALE, kF32, {}});
+    add(item.role == "attn.k" ? MOPT_ROLE_K_SCALE : MOPT_ROLE_V_SCALE, kF32, {});
   }
   return shared(std::move(list));
 }

@@ -25,25 +25,27 @@ struct Format {
 // Declarations that items of one shape have in common; never changed, so sharing cannot be seen.
 class Parts {
  public:
-  Parts() : Parts(std::vector<TensorDecl>{}) {}
-  explicit Parts(std::vector<TensorDecl> list)
-      : list_(std::make_shared<const std::vector<TensorDecl>>(std::move(list))) {}
-  const std::vector<TensorDecl>& list() const { return *list_; }
-  size_t size() const { return list_->size(); }
-  auto begin() const { return list_->begin(); }
-  auto end() const { return list_->end(); }
-  const TensorDecl& operator[](size_t i) const { return (*list_)[i]; }
+  Parts() = default;
+  explicit Parts(DeclList list) : list_(std::make_shared<const DeclList>(std::move(list))) {}
+  const DeclList& list() const {
+    static const DeclList kNone;
+    return list_ == nullptr ? kNone : *list_;
+  }
+  size_t size() const { return list().size(); }
+  auto begin() const { return list().begin(); }
+  auto end() const { return list().end(); }
+  DeclView operator[](size_t i) const { return list()[i]; }
 
  private:
-  std::shared_ptr<const std::vector<TensorDecl>> list_;
+  std::shared_ptr<const DeclList> list_;  // NULL: none
 };
 
-// Keeps texts that are said of many items; its strings stay where they are when it is moved.
-class Texts {
+// Keeps what is said of many items; its strings stay where they are when it is moved.
+class Reasons {
  public:
-  Texts() = default;
-  Texts(Texts&&) = default;
-  Texts& operator=(Texts&&) = default;
+  Reasons() = default;
+  Reasons(Reasons&&) = default;
+  Reasons& operator=(Reasons&&) = default;
   std::string_view keep(std::string text) { return *texts_.insert(std::move(text)).first; }
 
  private:
@@ -105,7 +107,7 @@ struct Cost {
 struct Plan {
   std::vector<std::shared_ptr<const Format>> formats;  // shared with the run that carries it out
   std::vector<Item> items;                             // in the order of the model
-  Texts texts;                                         // the items' reasons
+  Reasons reasons;                                     // the items' reasons
   std::vector<Unit> units;
   std::vector<Site> sites;
   int last_forward_block = -1;  // blocks up to this one are run on the calibration rows; -1: none
