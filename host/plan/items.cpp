@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "host/plan/roles.hpp"
 #include "host/recipe/match.hpp"
@@ -29,12 +27,13 @@ Item item_of(const mopt::StoredTensor& t) {
   return item;
 }
 
-// How each parameter is used: a tied embedding is an embedding first.
-std::unordered_map<graph::ValueId, mopt_param_kind> kinds_of(const Model& model) {
-  std::unordered_map<graph::ValueId, mopt_param_kind> kinds;
+// How each value is used as a parameter: a tied embedding is an embedding first.
+std::vector<mopt_param_kind> kinds_of(const Model& model) {
+  std::vector<mopt_param_kind> kinds(model.values.size(), MOPT_PARAM_OTHER);
   for (const Op& op : model.ops) {
     if (op.kind == OpKind::kEmbedding) kinds[op.in[1]] = MOPT_PARAM_EMBEDDING;
-    if (op.kind == OpKind::kLinear) kinds.try_emplace(op.in[1], MOPT_PARAM_LINEAR);
+    if (op.kind == OpKind::kLinear && kinds[op.in[1]] == MOPT_PARAM_OTHER)
+      kinds[op.in[1]] = MOPT_PARAM_LINEAR;
   }
   return kinds;
 }
@@ -73,18 +72,17 @@ void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
 void list_with_graph(const PlanInput& in, Plan& plan) {
   const auto kinds = kinds_of(*in.graph);
   plan.items.reserve(in.source.tensors().size() + 1);  // a head of its own may come
-  std::unordered_set<std::string_view> known;
-  known.reserve(in.source.tensors().size());
+  std::vector<bool> known(in.source.tensors().size());
   for (size_t b = 0; b < in.graph->blocks.size(); ++b) {
     const graph::Block& block = in.graph->blocks[b];
     Unit unit{block.name(), static_cast<int>(b), {}};
     for (const int p : block.params) {
       const graph::Param& param = in.graph->params[static_cast<size_t>(p)];
       if (param.block != static_cast<int>(b)) continue;
-      known.insert(param.name);
-      Item item = item_of(*in.source.find(param.name));
-      const auto kind = kinds.find(param.value);
-      if (kind != kinds.end()) item.kind = kind->second;
+      const mopt::StoredTensor& stored = *in.source.find(param.name);
+      known[stored.index] = true;
+      Item item = item_of(stored);
+      item.kind = kinds[param.value];
       item.role = param.role;
       item.fuse_group = param.fuse_group;
       item.layer = block.role == "decoder" ? static_cast<int>(block.index) : -1;
@@ -94,7 +92,7 @@ void list_with_graph(const PlanInput& in, Plan& plan) {
   }
   Unit rest{"rest", -1, {}};
   for (const mopt::StoredTensor& t : in.source.tensors()) {
-    if (known.contains(t.name)) continue;
+    if (known[t.index]) continue;
     Item item = item_of(t);
     decide_unknown(in, item, plan);
     append(plan, rest, std::move(item));
