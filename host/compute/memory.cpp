@@ -1,5 +1,6 @@
 #include "host/compute/memory.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -27,7 +28,10 @@ uint64_t peak_resident_bytes() {
 }
 
 uint64_t available_bytes() {
-  return bytes_of("/proc/meminfo", "MemAvailable:");
+  const uint64_t machine = bytes_of("/proc/meminfo", "MemAvailable:") + resident_bytes();
+  uint64_t group = 0;
+  std::ifstream("/sys/fs/cgroup/memory.max") >> group;  // "max" leaves 0
+  return group == 0 ? machine : std::min(machine, group);
 }
 
 }  // namespace mopt::compute

@@ -9,8 +9,8 @@ namespace mopt::compute {
 uint64_t resident_bytes();
 uint64_t peak_resident_bytes();
 
-// MemAvailable of /proc/meminfo, bytes: what programs may still take without swapping; 0 where it
-// is not said.
+// What this process may come to hold without swapping, bytes: its own and MemAvailable of
+// /proc/meminfo, and not above memory.max of its control group. 0 where none of it is said.
 uint64_t available_bytes();
 
 }  // namespace mopt::compute

@@ -115,7 +115,8 @@ class BlockProgram {
   std::vector<compute::RopeTable> rope_tables_;
   std::unordered_map<graph::ValueId, ParamData>
       params_;  // those that are not inside a PreparedLinear
-  std::vector<std::string> tables_;  // large parameters that are read in place, a row here and there
+  std::vector<std::string>
+      tables_;  // large parameters that are read in place, a row here and there
   int64_t weight_bytes_ = 0;
   size_t attention_ops_ = 0;
 };
