@@ -41,6 +41,10 @@ std::string scheme_of(const plan::Plan& plan, const plan::Item& item) {
   return text;
 }
 
+bool same_formats(const plan::Item& a, const plan::Item& b) {
+  return a.weight == b.weight && a.input == b.input && a.kv == b.kv;
+}
+
 std::vector<std::string> steps_of(const Prepared& p) {
   std::vector<std::string> steps;
   if (p.plan.needs_data()) steps.emplace_back("calibrate");
@@ -63,12 +67,21 @@ std::string recipe_name(const Prepared& p) {
 }
 
 void add_tensors(JsonPage& page, const Prepared& p) {
+  constexpr size_t kRestOfRow = 100;  // keys, fate and scheme
+  size_t bytes = 0;
+  for (const plan::Item& item : p.plan.items)
+    bytes += item.name.size() + item.rule.size() + item.reason.size() + kRestOfRow;
+  page.reserve(bytes);
   page.open_rows("tensors");
+  std::string scheme;
+  const plan::Item* last = nullptr;
   for (const plan::Item& item : p.plan.items) {
     page.open_row();
     page.text("name", item.name);
     page.text("fate", fate_name(fate_of(item.outcome)));
-    page.text_or_null("scheme", scheme_of(p.plan, item));
+    if (last == nullptr || !same_formats(*last, item)) scheme = scheme_of(p.plan, item);
+    last = &item;
+    page.text_or_null("scheme", scheme);
     page.text_or_null("rule", item.rule);
     page.text("reason", item.reason);
     page.close_row();
@@ -113,8 +126,7 @@ class Grouping {
 
  private:
   static bool alike(const plan::Item& a, const plan::Item& b) {
-    return a.outcome == b.outcome && a.weight == b.weight && a.input == b.input && a.kv == b.kv &&
-           a.rule == b.rule;
+    return a.outcome == b.outcome && same_formats(a, b) && a.rule == b.rule;
   }
   const plan::Plan& plan_;
   Groups groups_;
