@@ -38,6 +38,7 @@ struct Item {
   std::string reason;  // why it is as it is, for people
   int weight = kNoFormat, input = kNoFormat, kv = kNoFormat;  // index into Plan::formats
   bool pruned = false;
+  bool known = false;               // the graph computes with it
   std::vector<TensorDecl> parts;    // by role, as the quantizer and the host make them
   std::vector<TensorDecl> outputs;  // as the exporter names and packs them
 
