@@ -20,7 +20,9 @@ namespace fs = std::filesystem;
 namespace ipc = boost::interprocess;
 
 constexpr int64_t kTaskElements = 1 << 18;  // per task of a parallel read
-constexpr uintptr_t kFaultBytes = 64 << 10;  // Linux maps this much, aligned, around a page fault
+// A page fault maps what lies around it too: 64 KiB, from Linux 6.18 on a whole folio of the page
+// cache, but nothing beyond one table of pages.
+constexpr uintptr_t kFaultBytes = 2 << 20;
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 
 [[noreturn]] void damaged(const std::string& file, const std::string& sentence) {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "mopt/error.hpp"
+#include "mopt/format.h"
 #include "scanner.hpp"
 #include "text.hpp"
 
@@ -80,8 +81,11 @@ class Parser {
     if (const auto known = numbers_.find(name); known != numbers_.end())
       return last_ = known->second;
     if (!stays_inside(name)) {
-      damaged("expected tensor " + in_quotes(tensor) +
-              " in a file of this directory, found the file name " + in_quotes(name));
+      throw Error(MOPT_OUTSIDE,
+                  path_ + ": expected tensor " + in_quotes(tensor) +
+                      " in a file of this directory, found the file name " + in_quotes(name) +
+                      "; put the file beside the index",
+                  path_);
     }
     last_ = static_cast<uint32_t>(out_.files.size());
     out_.files.emplace_back(name);

@@ -20,8 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 namespace ipc = boost::interprocess;
 
-constexpr int64_t kCopyBytes = 1 << 20;      // per task of a parallel read
-constexpr uintptr_t kFaultBytes = 64 << 10;  // Linux maps this much, aligned, around a page fault
+constexpr int64_t kCopyBytes = 1 << 20;  // per task of a parallel read
+// A page fault maps what lies around it too: 64 KiB, from Linux 6.18 on a whole folio of the page
+// cache, but nothing beyond one table of pages.
+constexpr uintptr_t kFaultBytes = 2 << 20;
 
 ipc::mapped_region map_file(const std::string& path) {
   std::error_code error;
@@ -101,10 +103,12 @@ void Reader::open(const std::string& path) {
 void Reader::check_index(const Host& host, const Index& index) const {
   NameTable names(tensors_.size());  // numbered like tensors_
   std::vector<bool> indexed(tensors_.size());
-  const auto damaged = [](std::string_view tensor, const std::string& sentence) {
-    throw Error(MOPT_DATA_LOSS,
-                "tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
-                std::string(tensor));
+  const std::string path = (fs::path(directory_) / kIndexName).string();
+  const auto damaged = [&path](std::string_view tensor, const std::string& sentence) {
+    throw Error(
+        MOPT_DATA_LOSS,
+        path + ": tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
+        path);
   };
   constexpr size_t kAhead = NameTable::kAhead;
   for (size_t i = 0; i < tensors_.size(); ++i) {

@@ -57,7 +57,8 @@ class Encoder {
   void copy(const plan::Item&, class Outcomes&);
   void decode_in_pieces(const plan::Item&,
                         const std::function<void(uint64_t offset, const Tensor&)>&) const;
-  void copy_with_scales(const plan::Item&, size_t index, const Calibrated&, class Outcomes&);
+  void copy_with_scales(const plan::Item&, size_t index, const Calibrated&, UnitRecord&,
+                        class Outcomes&);
   void quantize(const plan::Item&, size_t index, const Scan&, float group_absmax, const Calibrated&,
                 UnitRecord&, class Outcomes&);
   void put(const plan::Item&, std::span<const mopt_named_tensor> parts, class Outcomes&);

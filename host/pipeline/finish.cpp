@@ -11,6 +11,7 @@
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/evaluate.hpp"
 #include "host/pipeline/verify.hpp"
+#include "host/pipeline/windows.hpp"
 
 namespace mopt::pipeline {
 namespace {
@@ -49,24 +50,14 @@ void verify_output(const Ending& e, const std::map<std::string, std::string>& wr
   throw Failure(std::move(errors));
 }
 
-TokenRows eval_windows(const Eval& eval, const Checkpoint& source) {
-  Calibration request;
-  request.data = {eval.data};
-  request.samples.value = INT64_MAX;
-  request.seq_len = eval.window;
-  TokenRows rows = calibration_rows(request, source).rows;
-  if (!eval.max_tokens) return rows;
-  int64_t left = eval.max_tokens->value;
-  size_t count = 0;
-  while (count < rows.size() && left > 0)
-    left -= static_cast<int64_t>(rows[count++].size());
-  rows.resize(count);
-  return rows;
+std::optional<int64_t> value_of(const std::optional<Placed<int64_t>>& setting) {
+  return setting ? std::optional(setting->value) : std::nullopt;
 }
 
 Report::Eval run_eval(const Eval& eval, const Checkpoint& written, const Checkpoint& source,
                       const EvalOptions& options) {
-  const TokenRows windows = eval_windows(eval, source);
+  const TokenRows windows =
+      eval_windows({eval.data.value, eval.window.value, value_of(eval.max_tokens)}, source);
   const Scores ours = evaluate(written, windows, options);
   const Scores theirs = evaluate(source, windows, options);
   Report::Eval out;
@@ -136,6 +127,11 @@ std::vector<const UnitRecord*> records_of(const Ending& e) {
   return records;
 }
 
+std::vector<std::string> joined(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
 // One line for each tensor of the source. An embedding that also became a head of its own is
 // listed once, as what the rule made of it, with the outputs of both.
 void write_ledger(const Ending& e) {
@@ -149,10 +145,10 @@ void write_ledger(const Ending& e) {
         continue;
       }
       LedgerEntry& line = lines[at->second];
-      std::vector<std::string> outputs = std::move(line.outputs);
-      outputs.insert(outputs.end(), entry.outputs.begin(), entry.outputs.end());
-      if (entry.fate != Fate::kCopied) line = entry;
-      line.outputs = std::move(outputs);
+      LedgerEntry both = entry.fate == Fate::kCopied ? line : entry;
+      both.outputs = joined(line.outputs, entry.outputs);
+      both.outputs_xxh128 = joined(line.outputs_xxh128, entry.outputs_xxh128);
+      line = std::move(both);
     }
   }
   std::string ledger;

@@ -21,7 +21,8 @@ using graph::ValueId;
 namespace {
 
 constexpr size_t kAlignment = 256;
-// Parameters from this size on that are read in place give their pages back after each call.
+// Parameters from this size on are read in place and give their pages back after each call; smaller
+// ones are copied: in place, each could keep a megabyte of its neighbours resident.
 constexpr int64_t kTableBytes = int64_t{1} << 20;
 
 bool contains(const std::vector<ValueId>& values, ValueId v) {
@@ -51,6 +52,13 @@ bool equal(const compute::RopeAttrs& a, const compute::RopeAttrs& b) {
          a.original_max_position == b.original_max_position && a.beta_fast == b.beta_fast &&
          a.beta_slow == b.beta_slow && a.attention_factor == b.attention_factor &&
          a.max_position == b.max_position;
+}
+
+void copy_param(ParamData& param) {
+  const View& from = param.view;
+  param.owned = allocate(from.dtype, from.extents());
+  std::memcpy(param.owned.data<char>(), from.data, static_cast<size_t>(from.bytes()));
+  param.view.data = param.owned.data<char>();
 }
 
 bool same(const InputFormat& a, const InputFormat& b) {
@@ -155,6 +163,7 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
   const auto load = [&](ValueId v) {
     const std::string& name = graph_.param_of(v)->name;
     ParamData data = checkpoint.load(name, options_.dtype, pre_scale);
+    if (!data.owned && data.view.bytes() < kTableBytes) copy_param(data);
     if (data.owned) checkpoint.release(name);
     return std::pair(name, std::move(data));
   };

@@ -95,6 +95,12 @@ Prepared prepare(const Registry& registry, RecipeRequest request) {
       {p.recipe, registry, p.source->container(), p.source->graph(), config_text(*p.source),
        compute_type(*p.source), compute::thread_count(), compute::resident_bytes()},
       *p.exporter, p.calibrators, p.pruner.get());
+  if (p.plan.needs_data()) {
+    const Calibration& c = *p.recipe.calibration;
+    if (const auto rows = known_rows(c, registry)) {
+      if (auto few = few_rows(c, *rows)) p.plan.warnings.push_back(*std::move(few));
+    }
+  }
   p.plan.cost.output_bytes =
       ContainerWriter::predict(registry, "safetensors", p.plan.declarations(),
                                static_cast<uint64_t>(p.recipe.output.shard_gb.value * 1e9));

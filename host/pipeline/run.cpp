@@ -257,14 +257,10 @@ void Run::prepare_rows() {
   for (const auto& row : rows_)
     report_.calibration->tokens += static_cast<int64_t>(row.size());
   report_.calibration->sha256 = sha256_hex(rows_text(rows_));
-  if (report_.calibration->rows < c.samples.value) {
-    Diagnostic d;
-    d.code = "W103";
-    d.message = "the data has " + std::to_string(report_.calibration->rows) +
-                " rows, the recipe asks for " + std::to_string(c.samples.value) + "; all are used";
-    d.severity = Severity::kWarning;
-    report_.warnings.push_back(std::move(d));
-  }
+  // A file of ids was counted by the plan.
+  if (auto few = few_rows(c, report_.calibration->rows);
+      few && !known_rows(c, job_.source->registry()))
+    report_.warnings.push_back(*std::move(few));
 }
 
 const Fingerprint& Run::model_fingerprint() {

@@ -13,7 +13,7 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 // Rates of two cores with AVX-512, rounded down; see tests/bench.
 constexpr double kEncodeBytesPerSecond = 1e9, kFlopsPerSecond = 3e11;
 // Code and small blocks that come with the first block, and with the first forward.
-constexpr uint64_t kLoopBytes = 5 * kMiB / 2, kForwardBytes = 4 * kMiB;
+constexpr uint64_t kLoopBytes = 7 * kMiB / 2, kForwardBytes = 4 * kMiB;
 // The records of an item: journal, ledger, report.
 constexpr uint64_t kRecordBytes = 2 << 10;
 

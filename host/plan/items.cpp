@@ -83,6 +83,7 @@ void list_with_graph(const PlanInput& in, Plan& plan) {
       known[stored.index] = true;
       Item item = item_of(stored);
       item.kind = kinds[param.value];
+      item.known = true;
       item.role = param.role;
       item.fuse_group = param.fuse_group;
       item.layer = block.role == "decoder" ? static_cast<int>(block.index) : -1;

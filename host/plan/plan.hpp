@@ -70,8 +70,9 @@ struct Item {
   std::string_view reason;  // why it is as it is, for people; kept by the plan
   int weight = kNoFormat, input = kNoFormat, kv = kNoFormat;  // index into Plan::formats
   bool pruned = false;
-  Parts parts;       // by role, as the quantizer and the host make them
-  DeclList outputs;  // as the exporter names and packs them
+  bool known = false;  // the graph computes with it
+  Parts parts;         // by role, as the quantizer and the host make them
+  DeclList outputs;    // as the exporter names and packs them
 
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   int64_t cols() const { return shape.size() < 2 ? 1 : shape[1]; }
