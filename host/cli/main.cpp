@@ -7,9 +7,9 @@
 // use: by default the C library comes to keep freed blocks of up to 32 MiB, and aligned ones
 // fragment its heaps.
 static void return_freed_memory() {
-  constexpr int kLargeBlock = 128 << 10;
+  constexpr int kLargeBlock = 128 << 10, kSpare = 1 << 20;
   mallopt(M_MMAP_THRESHOLD, kLargeBlock);
-  mallopt(M_TRIM_THRESHOLD, kLargeBlock);
+  mallopt(M_TRIM_THRESHOLD, kSpare);
 }
 
 int main(int argc, char** argv) {
