@@ -191,6 +191,25 @@ Doubles doubles(const compute::View& view) {
                 {view.as<char>(), static_cast<size_t>(view.bytes())});
 }
 
+// Sign, 4 bits of exponent with bias 7, 3 of fraction; no infinity.
+double e4m3(uint8_t code) {
+  const int exponent = code >> 3 & 15, fraction = code & 7;
+  if ((code & 127) == 127) return std::numeric_limits<double>::quiet_NaN();
+  const double magnitude =
+      exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(8 + fraction, exponent - 10);
+  return code >> 7 ? -magnitude : magnitude;
+}
+
+Doubles e2m1_pairs(const std::string& bytes) {
+  constexpr double kMagnitudes[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+  Doubles out;
+  for (const char byte : bytes) {
+    for (const int code : {byte & 15, byte >> 4 & 15})  // the even column is the low half
+      out.push_back(code & 8 ? -kMagnitudes[code & 7] : kMagnitudes[code & 7]);
+  }
+  return out;
+}
+
 double distance(const Doubles& got, const Doubles& want) {
   if (got.size() != want.size()) return std::numeric_limits<double>::infinity();
   double worst = 0;
@@ -202,18 +221,18 @@ double distance(const Doubles& got, const Doubles& want) {
   return worst / largest(want);
 }
 
-struct Fixture::Files {
+struct Fixture::Directory {
   mopt::test::TempDir dir;
 };
 
-Fixture::Fixture() : files(std::make_unique<Files>()) {
+Fixture::Fixture() : directory(std::make_unique<Directory>()) {
   write_model({});
 }
 
 Fixture::~Fixture() = default;
 
 std::filesystem::path Fixture::path(const std::string& name) const {
-  return files->dir / name;
+  return directory->dir / name;
 }
 
 void Fixture::write_model(const Shape& shape) {
@@ -229,6 +248,8 @@ void Fixture::write_model(const Shape& shape) {
   options.head = shape.head == "own"    ? mopt::test::Head::kOwn
                  : shape.head == "tied" ? mopt::test::Head::kTied
                                         : mopt::test::Head::kTiedAndStored;
+  for (const std::string& name : shape.unknown)
+    options.more.push_back(mopt::test::random_tensor(name, "F32", {4}));
   std::vector<mopt::test::FileTensor> tensors = mopt::test::llama_tensors(options);
   for (const Edit& edit : shape.edits) {
     const auto at = std::find_if(tensors.begin(), tensors.end(),

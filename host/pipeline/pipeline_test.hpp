@@ -30,6 +30,7 @@ struct Shape {
   int64_t layers = 2, hidden = 32, intermediate = 64, heads = 4, kv_heads = 2, vocab = 48;
   std::string dtype = "F32", bias = "none", head = "own";
   std::vector<Edit> edits = {};
+  std::vector<std::string> unknown = {};  // f32 [4] tensors that no graph computes with
 };
 
 // What one row of T tokens makes of a model.
@@ -58,6 +59,9 @@ Doubles decode(const std::string& dtype, const std::string& bytes);
 
 Ids random_ids(int64_t tokens, int64_t vocab, unsigned seed);
 double largest(const Doubles&);
+// Values of 8-bit floats (e4m3) and of pairs of 4-bit floats (e2m1), by their definitions.
+double e4m3(uint8_t code);
+Doubles e2m1_pairs(const std::string& bytes);
 // Elements of a f32 or bf16 view.
 Doubles doubles(const compute::View&);
 // The largest |got - want| as a share of the largest |want|; infinity for a NaN or another length.
@@ -73,8 +77,8 @@ struct Fixture {
   // Of the recipe with these tables; the model is the fixture's.
   Prepared prepared(const std::string& tables) const;
 
-  struct Files;
-  std::unique_ptr<Files> files;
+  struct Directory;
+  std::unique_ptr<Directory> directory;
   Services services{"", {}};
   Registry registry{{{}, {MOPT_PLUGINS}, 0}, services};
   PlainLlama plain;
