@@ -1,6 +1,7 @@
 #include "host/pipeline/forward.hpp"
 
 #include "host/pipeline/pipeline_test.hpp"
+#include "host/plan/forward_cost.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -152,6 +153,22 @@ TEST_CASE_FIXTURE(Fixture, "ops that lead nowhere wanted are neither prepared no
   call.observe = [&](ValueId, const compute::View&) { ++seen; };
   CHECK(at_q.run(call).empty());
   CHECK(seen == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a block holds the weights that the plan counts") {
+  for (const std::string dtype : {"F32", "F16", "BF16"}) {
+    CAPTURE(dtype);
+    // Extents of 64: no layout pads them.
+    write_model({.hidden = 64, .intermediate = 128, .kv_heads = 4, .vocab = 64, .dtype = dtype});
+    const DLDataType type = dtype == "BF16" ? kBf16 : kF32;
+    const size_t blocks = graph().blocks.size();
+    for (size_t b = 0; b < blocks; ++b) {
+      const auto counted =
+          plan::block_weights(graph(), source->container(), b, type, {blocks - 1, {}});
+      const BlockProgram program(*source, b, in_type(type));
+      CHECK(program.weight_bytes() == static_cast<int64_t>(counted.prepared));
+    }
+  }
 }
 
 TEST_CASE_FIXTURE(Fixture, "rows that run together are as rows that run alone") {
