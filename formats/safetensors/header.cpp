@@ -5,6 +5,7 @@
 #include <limits>
 #include <unordered_set>
 
+#include "mopt/names.hpp"
 #include "scanner.hpp"
 #include "text.hpp"
 
@@ -222,12 +223,9 @@ class Parser {
   }
 
   void check_unique() const {
-    std::unordered_set<std::string_view> names;
-    names.reserve(header_.tensors.size());
+    NameTable names(header_.tensors.size());
     for (const Entry& entry : header_.tensors) {
-      if (!names.insert(entry.name).second) {
-        damaged("expected every name once, found it twice", entry.name);
-      }
+      if (names.add(entry.name)) damaged("expected every name once, found it twice", entry.name);
     }
   }
 

@@ -78,6 +78,8 @@ class Parser {
 
   uint32_t file(std::string_view tensor, std::string_view name) {
     if (!out_.files.empty() && out_.files[last_] == name) return last_;
+    if (const auto known = numbers_.find(name); known != numbers_.end())
+      return last_ = known->second;
     if (!stays_inside(name)) {
       throw Error(MOPT_OUTSIDE,
                   path_ + ": expected tensor " + in_quotes(tensor) +
@@ -85,9 +87,10 @@ class Parser {
                       "; put the file beside the index",
                   path_);
     }
-    const auto [at, fresh] = numbers_.emplace(name, static_cast<uint32_t>(out_.files.size()));
-    if (fresh) out_.files.emplace_back(name);
-    return last_ = at->second;
+    last_ = static_cast<uint32_t>(out_.files.size());
+    out_.files.emplace_back(name);
+    numbers_.emplace(name, last_);
+    return last_;
   }
 
   // By name: the order of shards, whatever the order of the map.

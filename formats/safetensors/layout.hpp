@@ -1,5 +1,5 @@
 // Where every tensor of a write plan will stand: files, headers, offsets, the index. Pure
-// arithmetic, so a prediction and the files cannot disagree.
+// arithmetic; a prediction counts what the files' own statements write.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "header.hpp"
 #include "mopt/format.h"
 
 namespace mopt::safetensors {
@@ -32,8 +33,13 @@ struct Layout {
   uint64_t bytes() const;
 };
 
-// Shards are filled greedily in the plan's order. Inside a shard wider elements come first, which
-// aligns every tensor to its element. The names in the result borrow from the plan.
-Layout make_layout(const mopt_write_plan& plan);
+// Shards are filled greedily in the plan's order; a new one is begun before the data exceeds
+// plan.shard_bytes or the header max_header. Inside a shard wider elements come first, which aligns
+// every tensor to its element. The names in the result borrow from the plan. Throws
+// MOPT_INVALID_ARGUMENT for a tensor that alone exceeds max_header.
+Layout make_layout(const mopt_write_plan& plan, uint64_t max_header = kMaxHeader);
+
+// make_layout(plan, max_header).bytes(), without its texts.
+uint64_t predict_bytes(const mopt_write_plan& plan, uint64_t max_header = kMaxHeader);
 
 }  // namespace mopt::safetensors

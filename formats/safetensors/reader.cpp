@@ -8,8 +8,8 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
+#include "mopt/names.hpp"
 #include "mopt/numeric/bf16.hpp"
 #include "mopt/numeric/fp16.hpp"
 #include "text.hpp"
@@ -101,12 +101,8 @@ void Reader::open(const std::string& path) {
 
 // The index and the files agree: each tensor is in one file, the one that the index names.
 void Reader::check_index(const Host& host, const Index& index) const {
-  struct Home {
-    uint32_t file;
-    bool indexed;
-  };
-  std::unordered_map<std::string_view, Home> homes;
-  homes.reserve(tensors_.size());
+  NameTable names(tensors_.size());  // numbered like tensors_
+  std::vector<bool> indexed(tensors_.size());
   const std::string path = (fs::path(directory_) / kIndexName).string();
   const auto damaged = [&path](std::string_view tensor, const std::string& sentence) {
     throw Error(
@@ -114,28 +110,31 @@ void Reader::check_index(const Host& host, const Index& index) const {
         path + ": tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
         path);
   };
+  constexpr size_t kAhead = NameTable::kAhead;
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    const auto [at, fresh] = homes.emplace(entry(i).name, Home{tensors_[i].file, false});
-    if (!fresh) {
-      damaged(at->first, "expected in one file, found in " + files_[at->second.file].path +
-                             " and " + files_[tensors_[i].file].path);
+    if (i + kAhead < tensors_.size()) names.prefetch(entry(i + kAhead).name);
+    if (const auto other = names.add(entry(i).name)) {
+      damaged(entry(i).name, "expected in one file, found in " +
+                                 files_[tensors_[*other].file].path + " and " +
+                                 files_[tensors_[i].file].path);
     }
   }
-  for (const Index::Row& row : index.rows) {
-    const auto at = homes.find(row.tensor);
-    if (at == homes.end() || at->second.file != row.file) {
-      damaged(row.tensor,
-              "the index " + std::string(kIndexName) + " expects it in " + files_[row.file].path +
-                  ", found " +
-                  (at == homes.end() ? "nowhere" : "in " + files_[at->second.file].path));
+  for (size_t i = 0; i < index.rows.size(); ++i) {
+    const Index::Row& row = index.rows[i];
+    if (i + kAhead < index.rows.size()) names.prefetch(index.rows[i + kAhead].tensor);
+    const auto at = names.find(row.tensor);
+    if (!at || tensors_[*at].file != row.file) {
+      damaged(row.tensor, "the index " + std::string(kIndexName) + " expects it in " +
+                              files_[row.file].path + ", found " +
+                              (at ? "in " + files_[tensors_[*at].file].path : "nowhere"));
     }
-    if (at->second.indexed) {
+    if (indexed[*at]) {
       damaged(row.tensor, "expected once in " + std::string(kIndexName) + ", found twice");
     }
-    at->second.indexed = true;
+    indexed[*at] = true;
   }
-  if (homes.size() > index.rows.size()) {
-    host.warn(name, std::to_string(homes.size() - index.rows.size()) +
+  if (tensors_.size() > index.rows.size()) {
+    host.warn(name, std::to_string(tensors_.size() - index.rows.size()) +
                         " tensors stand in the files and not in " + std::string(kIndexName) +
                         "; they are read like the others");
   }

@@ -3,32 +3,16 @@
 #include <nlohmann/json.hpp>
 
 #include "mopt/error.hpp"
+#include "plain.hpp"
 #include "text.hpp"
 
 namespace mopt::safetensors {
-
-char Scanner::peek() {
-  while (at_ < text_.size() &&
-         (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) {
-    ++at_;
-  }
-  return at_ < text_.size() ? text_[at_] : '\0';
-}
-
-bool Scanner::accept(char c) {
-  if (peek() != c || at_ >= text_.size()) return false;
-  ++at_;
-  return true;
-}
-
-void Scanner::expect(char c, std::string_view expected) {
-  if (!accept(c)) fail(expected);
-}
 
 std::string_view Scanner::string(std::string_view expected) {
   expect('"', expected);
   const size_t begin = at_;
   bool copied = false;  // scratch_ holds everything before at_
+  at_ += plain_words(text_.substr(at_));
   while (at_ < text_.size()) {
     const auto c = static_cast<unsigned char>(text_[at_]);
     if (c == '"') {

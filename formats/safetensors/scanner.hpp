@@ -14,10 +14,22 @@ class Scanner {
   Scanner(std::string_view text, std::string_view file) : text_(text), file_(file) {}
 
   // The next character that is not white space, 0 at the end.
-  char peek();
+  char peek() {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) {
+      ++at_;
+    }
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
   // Consumes c when it is next.
-  bool accept(char c);
-  void expect(char c, std::string_view expected);
+  bool accept(char c) {
+    if (peek() != c || at_ >= text_.size()) return false;
+    ++at_;
+    return true;
+  }
+  void expect(char c, std::string_view expected) {
+    if (!accept(c)) fail(expected);
+  }
   // Validated UTF-8; valid until the next call.
   std::string_view string(std::string_view expected);
   uint64_t integer(std::string_view expected);

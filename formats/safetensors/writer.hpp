@@ -52,7 +52,7 @@ class Coverage {
 class Writer {
  public:
   Writer(const Host& host, const mopt_write_plan& plan);
-  static uint64_t predict(const mopt_write_plan& plan) { return make_layout(plan).bytes(); }
+  static uint64_t predict(const mopt_write_plan& plan) { return predict_bytes(plan); }
   void write(std::string_view name, uint64_t offset, std::span<const std::byte> data);
   void sync();
   void commit();

@@ -41,6 +41,10 @@ std::string scheme_of(const plan::Plan& plan, const plan::Item& item) {
   return text;
 }
 
+bool same_formats(const plan::Item& a, const plan::Item& b) {
+  return a.weight == b.weight && a.input == b.input && a.kv == b.kv;
+}
+
 std::vector<std::string> steps_of(const Prepared& p) {
   std::vector<std::string> steps;
   if (p.plan.needs_data()) steps.emplace_back("calibrate");
@@ -63,12 +67,21 @@ std::string recipe_name(const Prepared& p) {
 }
 
 void add_tensors(JsonPage& page, const Prepared& p) {
+  constexpr size_t kRestOfRow = 100;  // keys, fate and scheme
+  size_t bytes = 0;
+  for (const plan::Item& item : p.plan.items)
+    bytes += item.name.size() + item.rule.size() + item.reason.size() + kRestOfRow;
+  page.reserve(bytes);
   page.open_rows("tensors");
+  std::string scheme;
+  const plan::Item* last = nullptr;
   for (const plan::Item& item : p.plan.items) {
     page.open_row();
     page.text("name", item.name);
     page.text("fate", fate_name(fate_of(item.outcome)));
-    page.text_or_null("scheme", scheme_of(p.plan, item));
+    if (last == nullptr || !same_formats(*last, item)) scheme = scheme_of(p.plan, item);
+    last = &item;
+    page.text_or_null("scheme", scheme);
     page.text_or_null("rule", item.rule);
     page.text("reason", item.reason);
     page.close_row();
@@ -94,14 +107,39 @@ struct Group {
   uint64_t before = 0, after = 0;
 };
 
+using Groups = std::map<std::array<std::string, 3>, Group>;
+
+// Finds the group of an item without making its texts: there are few groups and many items.
+class Grouping {
+ public:
+  explicit Grouping(const plan::Plan& plan) : plan_(plan) {}
+  Group& of(const plan::Item& item) {
+    for (const auto& [first, group] : known_) {
+      if (alike(*first, item)) return *group;
+    }
+    Group& group =
+        groups_[{std::string(fate_name(fate_of(item.outcome))), scheme_of(plan_, item), item.rule}];
+    known_.emplace_back(&item, &group);
+    return group;
+  }
+  const Groups& groups() const { return groups_; }
+
+ private:
+  static bool alike(const plan::Item& a, const plan::Item& b) {
+    return a.outcome == b.outcome && same_formats(a, b) && a.rule == b.rule;
+  }
+  const plan::Plan& plan_;
+  Groups groups_;
+  std::vector<std::pair<const plan::Item*, Group*>> known_;
+};
+
 std::string groups_text(const Prepared& p, int width) {
-  std::map<std::array<std::string, 3>, Group> groups;
+  Grouping grouping(p.plan);
   for (const plan::Item& item : p.plan.items) {
-    Group& g =
-        groups[{std::string(fate_name(fate_of(item.outcome))), scheme_of(p.plan, item), item.rule}];
+    Group& g = grouping.of(item);
     ++g.tensors;
     g.before += item.bytes();
-    for (const TensorDecl& d : item.outputs)
+    for (const DeclView d : item.outputs)
       g.after += d.bytes();
   }
   Table table({{"fate", Align::kLeft, Shrink::kNever},
@@ -110,7 +148,7 @@ std::string groups_text(const Prepared& p, int width) {
                {"tensors", Align::kRight, Shrink::kNever},
                {"before", Align::kRight, Shrink::kNever},
                {"after", Align::kRight, Shrink::kNever}});
-  for (const auto& [key, g] : groups) {
+  for (const auto& [key, g] : grouping.groups()) {
     table.add({key[0], key[1].empty() ? "-" : key[1], key[2].empty() ? "-" : key[2],
                grouped(g.tensors), bytes_text(static_cast<double>(g.before)),
                bytes_text(static_cast<double>(g.after))});

@@ -4,15 +4,6 @@ namespace mopt::cli {
 
 namespace {
 
-std::vector<TensorDecl> declarations(const Container& container) {
-  std::vector<TensorDecl> decls;
-  decls.reserve(container.tensors().size());
-  for (const StoredTensor& t : container.tensors()) {
-    decls.push_back({std::string(t.name), t.dtype, {t.shape.begin(), t.shape.end()}});
-  }
-  return decls;
-}
-
 // Every option of a component at its default; static data of the plugin.
 std::vector<mopt_setting> defaults(const Component& c) {
   std::vector<mopt_setting> settings;
@@ -24,7 +15,7 @@ std::vector<mopt_setting> defaults(const Component& c) {
 }  // namespace
 
 StoredLayout read_layout(const Registry& registry, const Container& container) {
-  const std::vector<TensorDecl> tensors = declarations(container);
+  const std::vector<mopt_tensor_decl> tensors = container.declarations();
   for (const Component& component : registry.components(MOPT_EXPORTER_INTERFACE)) {
     auto exporter = std::make_unique<Exporter>(registry, component, defaults(component));
     try {

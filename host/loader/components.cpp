@@ -3,16 +3,11 @@
 namespace mopt {
 namespace {
 
-TensorDecl from_abi(const mopt_tensor_decl& d) {
-  return {std::string(view(d.name)), d.dtype, {d.shape, d.shape + d.ndim}};
-}
-
 // Receivers of the ABI: each collects into the vector that ctx points to.
-mopt_decl_sink collect(std::vector<TensorDecl>& into) {
-  return {
-      &into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
-        return guard([&] { static_cast<std::vector<TensorDecl>*>(ctx)->push_back(from_abi(*d)); });
-      }};
+mopt_decl_sink collect(DeclList& into) {
+  return {&into, [](void* ctx, const mopt_tensor_decl* d) noexcept {
+            return guard([&] { static_cast<DeclList*>(ctx)->append(*d); });
+          }};
 }
 
 mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
@@ -26,15 +21,6 @@ mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
 }
 
 }  // namespace
-
-mopt_tensor_decl to_abi(const TensorDecl& d) {
-  return {sizeof(mopt_tensor_decl),
-          d.dtype,
-          str(d.name),
-          d.shape.data(),
-          static_cast<int32_t>(d.shape.size()),
-          0};
-}
 
 // ---- quantizer
 
@@ -68,8 +54,8 @@ std::optional<mopt_scheme> Quantizer::scheme(mopt_operand operand) const {
   return std::nullopt;
 }
 
-std::vector<TensorDecl> Quantizer::plan(const mopt_weight_view& weight) const {
-  std::vector<TensorDecl> decls;
+DeclList Quantizer::plan(const mopt_weight_view& weight) const {
+  DeclList decls;
   check(instance_.table().plan(instance_.self(), &weight, collect(decls)));
   return decls;
 }
@@ -155,12 +141,12 @@ Exporter::Exporter(const Registry& registry, const Component& c,
                    std::span<const mopt_setting> settings)
     : instance_(create_instance<mopt_exporter>(registry, c, settings)) {}
 
-std::vector<TensorDecl> Exporter::plan(const mopt_param& param,
-                                       const std::vector<TensorDecl>& by_role) const {
+DeclList Exporter::plan(const mopt_param& param, const DeclList& by_role) const {
   std::vector<mopt_tensor_decl> decls;
-  for (const TensorDecl& d : by_role)
+  decls.reserve(by_role.size());
+  for (const DeclView d : by_role)
     decls.push_back(mopt::to_abi(d));
-  std::vector<TensorDecl> out;
+  DeclList out;
   check(instance_.table().plan(instance_.self(), &param, decls.data(), decls.size(), collect(out)));
   return out;
 }
@@ -241,11 +227,8 @@ mopt_read_sink collect(ReadResult& into) {
 
 }  // namespace
 
-ReadResult Exporter::read(const std::vector<TensorDecl>& tensors,
+ReadResult Exporter::read(std::span<const mopt_tensor_decl> tensors,
                           const std::function<std::string_view(std::string_view)>& document) {
-  std::vector<mopt_tensor_decl> decls;
-  for (const TensorDecl& d : tensors)
-    decls.push_back(mopt::to_abi(d));
   const mopt_checkpoint checkpoint{
       sizeof(mopt_checkpoint),
       0,
@@ -259,8 +242,8 @@ ReadResult Exporter::read(const std::vector<TensorDecl>& tensors,
           return mopt_str{nullptr, 0};
         }
       },
-      decls.data(),
-      decls.size()};
+      tensors.data(),
+      tensors.size()};
   ReadResult result;
   check(instance_.table().read(instance_.self(), &checkpoint, collect(result)));
   return result;

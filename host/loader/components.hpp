@@ -8,23 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "host/loader/decl_list.hpp"
 #include "host/loader/registry.hpp"
 #include "mopt/mopt.h"
 #include "mopt/quantizer.hpp"
 
 namespace mopt {
-
-// A tensor that will exist.
-struct TensorDecl {
-  std::string name;  // a role, or a checkpoint name
-  DLDataType dtype{};
-  std::vector<int64_t> shape;
-  uint64_t bytes() const { return mopt_nbytes(static_cast<uint64_t>(elements(shape)), dtype); }
-  bool operator==(const TensorDecl& o) const {
-    return name == o.name && same(dtype, o.dtype) && shape == o.shape;
-  }
-};
-mopt_tensor_decl to_abi(const TensorDecl&);  // borrows from its argument
 
 // A tensor under a role or name.
 struct NamedTensor {
@@ -89,7 +78,7 @@ class Quantizer {
   static std::optional<Quantizer> open(const Registry&, const mopt_scheme&);
 
   std::optional<mopt_scheme> scheme(mopt_operand) const;  // nullopt: it cannot hold this operand
-  std::vector<TensorDecl> plan(const mopt_weight_view&) const;
+  DeclList plan(const mopt_weight_view&) const;
   std::vector<NamedTensor> quantize(const mopt_exec*, const mopt_weight_job&) const;
   void dequantize(const mopt_exec*, const mopt_qtensor&, DLTensor* out) const;
   float input_scale(mopt_operand, float absmax) const;
@@ -149,12 +138,12 @@ struct EngineVerdict {
 class Exporter {
  public:
   Exporter(const Registry&, const Component&, std::span<const mopt_setting>);
-  std::vector<TensorDecl> plan(const mopt_param&, const std::vector<TensorDecl>& by_role) const;
+  DeclList plan(const mopt_param&, const DeclList& by_role) const;
   std::vector<NamedTensor> put(const mopt_exec*, const mopt_param&,
                                std::span<const mopt_named_tensor> by_role) const;
   std::map<std::string, std::string> finish(const mopt_export&);  // file name -> text
   std::vector<EngineVerdict> engines(const mopt_export&);
-  ReadResult read(const std::vector<TensorDecl>& tensors,
+  ReadResult read(std::span<const mopt_tensor_decl> tensors,
                   const std::function<std::string_view(std::string_view)>& document);
   Tensor unpack(const mopt_exec*, const mopt_param&, std::string_view role, const DLTensor*) const;
 

@@ -85,7 +85,6 @@ Container Container::open(const Registry& registry, const fs::path& path) {
   c.instance_ = Instance<mopt_format>(table, self, table->close);
   const uint64_t count = table->count(self);
   c.tensors_.reserve(count);
-  c.by_name_.reserve(count);
   for (uint64_t i = 0; i < count; ++i) {
     mopt_stored_tensor t{};
     check(table->tensor(self, i, &t));
@@ -99,14 +98,36 @@ Container Container::open(const Registry& registry, const fs::path& path) {
                           t.nbytes,
                           static_cast<const std::byte*>(t.data),
                           t.plain != 0});
-    c.by_name_.emplace(view(t.name), i);
   }
   return c;
 }
 
 const StoredTensor* Container::find(std::string_view name) const {
-  const auto found = by_name_.find(name);
-  return found == by_name_.end() ? nullptr : &tensors_[found->second];
+  std::call_once(by_name_->once, [this] {
+    NameTable& names = by_name_->names.emplace(tensors_.size());
+    for (const StoredTensor& t : tensors_) {
+      if (t.index + NameTable::kAhead < tensors_.size())
+        names.prefetch(tensors_[t.index + NameTable::kAhead].name);
+      if (!names.add(t.name)) continue;
+      throw Error(MOPT_DATA_LOSS,
+                  "format '" + format_ +
+                      "' presents two tensors under this name; report it to the "
+                      "plugin's author",
+                  std::string(t.name));
+    }
+  });
+  const auto found = by_name_->names->find(name);
+  return found ? &tensors_[*found] : nullptr;
+}
+
+std::vector<mopt_tensor_decl> Container::declarations() const {
+  std::vector<mopt_tensor_decl> decls;
+  decls.reserve(tensors_.size());
+  for (const StoredTensor& t : tensors_) {
+    decls.push_back({sizeof(mopt_tensor_decl), t.dtype, str(t.name), t.shape.data(),
+                     static_cast<int32_t>(t.shape.size()), 0});
+  }
+  return decls;
 }
 
 std::vector<std::string> Container::files() const {
@@ -160,8 +181,13 @@ ContainerWriter::ContainerWriter(const Registry& registry, std::string_view form
 
 uint64_t ContainerWriter::predict(const Registry& registry, std::string_view format,
                                   const Plan& plan) {
-  const auto decls = abi_decls(plan.tensors);
-  const mopt_write_plan abi = abi_plan(plan, decls, WriteMode::kFresh);
+  return predict(registry, format, abi_decls(plan.tensors), plan.shard_bytes);
+}
+
+uint64_t ContainerWriter::predict(const Registry& registry, std::string_view format,
+                                  std::span<const mopt_tensor_decl> tensors, uint64_t shard_bytes) {
+  const mopt_write_plan abi{sizeof(mopt_write_plan), 0,          str(""), tensors.data(),
+                            tensors.size(),          shard_bytes};
   uint64_t bytes = 0;
   check(writing_table(registry, format)->predict(&abi, &bytes));
   return bytes;

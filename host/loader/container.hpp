@@ -1,10 +1,13 @@
 // An open checkpoint: tensors by name and texts, whichever format plugin reads it; and its writer.
 #pragma once
 
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
-#include <unordered_map>
 
 #include "host/loader/components.hpp"
+#include "mopt/names.hpp"
 
 namespace mopt {
 
@@ -30,7 +33,9 @@ class Container {
   std::string_view format() const { return format_; }
   const std::filesystem::path& path() const { return path_; }
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
-  const StoredTensor* find(std::string_view name) const;
+  const StoredTensor* find(std::string_view name) const;  // from any thread
+  // All tensors as an exporter reads them; they borrow from this container.
+  std::vector<mopt_tensor_decl> declarations() const;
   std::vector<std::string> files() const;
   std::string_view document(std::string_view name) const;
   std::string_view metadata() const;
@@ -48,7 +53,12 @@ class Container {
   const mopt_exec* exec_ = nullptr;
   Instance<mopt_format> instance_;
   std::vector<StoredTensor> tensors_;
-  std::unordered_map<std::string_view, size_t> by_name_;
+  // Filled at the first find: not every use of a container looks for names.
+  struct Lookup {
+    std::once_flag once;
+    std::optional<NameTable> names;  // numbered like tensors_
+  };
+  std::unique_ptr<Lookup> by_name_ = std::make_unique<Lookup>();
 };
 
 enum class WriteMode { kFresh, kResume };
@@ -62,7 +72,10 @@ class ContainerWriter {
     uint64_t shard_bytes = 0;
   };
   ContainerWriter(const Registry&, std::string_view format, const Plan&, WriteMode);
+  // The size of all files that will be made.
   static uint64_t predict(const Registry&, std::string_view format, const Plan&);
+  static uint64_t predict(const Registry&, std::string_view format,
+                          std::span<const mopt_tensor_decl>, uint64_t shard_bytes);
   void write(std::string_view name, uint64_t offset, std::span<const std::byte>);
   void sync();
   void commit();

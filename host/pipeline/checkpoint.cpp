@@ -189,10 +189,7 @@ Diagnostic Checkpoint::graph_fault(std::string code, const Error& e) const {
 
 void Checkpoint::read_description() {
   const auto exporters = registry_.components(MOPT_EXPORTER_INTERFACE);
-  std::vector<TensorDecl> decls;
-  for (const mopt::StoredTensor& t : container_.tensors()) {
-    decls.push_back({std::string(t.name), t.dtype, {t.shape.begin(), t.shape.end()}});
-  }
+  const std::vector<mopt_tensor_decl> decls = container_.declarations();
   for (const Component& c : exporters) {
     try {
       Exporter exporter(registry_, c, {});

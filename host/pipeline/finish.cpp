@@ -166,7 +166,8 @@ void complete_report(const Ending& e) {
   }
   for (const plan::Item& item : plan.items) {
     if (item.outcome == plan::Outcome::kCopied) {
-      e.report.kept.push_back({item.name, item.reason.empty() ? "no rule names it" : item.reason});
+      e.report.kept.push_back(
+          {item.name, std::string(item.reason.empty() ? "no rule names it" : item.reason)});
     }
   }
   e.report.output.path = e.output.final().string();

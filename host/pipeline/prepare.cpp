@@ -101,9 +101,9 @@ Prepared prepare(const Registry& registry, RecipeRequest request) {
       if (auto few = few_rows(c, *rows)) p.plan.warnings.push_back(*std::move(few));
     }
   }
-  p.plan.cost.output_bytes = ContainerWriter::predict(
-      registry, "safetensors",
-      {"", p.plan.outputs(), static_cast<uint64_t>(p.recipe.output.shard_gb.value * 1e9)});
+  p.plan.cost.output_bytes =
+      ContainerWriter::predict(registry, "safetensors", p.plan.declarations(),
+                               static_cast<uint64_t>(p.recipe.output.shard_gb.value * 1e9));
   return p;
 }
 

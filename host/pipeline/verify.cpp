@@ -193,10 +193,7 @@ bool Verifier::open() {
 }
 
 void Verifier::read_description() {
-  std::vector<TensorDecl> decls;
-  for (const mopt::StoredTensor& t : container_->tensors()) {
-    decls.push_back({std::string(t.name), t.dtype, {t.shape.begin(), t.shape.end()}});
-  }
+  const std::vector<mopt_tensor_decl> decls = container_->declarations();
   std::string refusals;
   for (const Component& c : request_.registry.components(MOPT_EXPORTER_INTERFACE)) {
     try {

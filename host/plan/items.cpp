@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "host/plan/roles.hpp"
 #include "host/recipe/match.hpp"
@@ -21,19 +19,21 @@ bool is_float(DLDataType t) {
 
 Item item_of(const mopt::StoredTensor& t) {
   Item item;
-  item.name = item.source = t.name;
+  item.name = t.name;
+  item.source = t.name;
   item.dtype = t.dtype;
   item.shape.assign(t.shape.begin(), t.shape.end());
   item.layer = layer_from_name(t.name);
   return item;
 }
 
-// How each parameter is used: a tied embedding is an embedding first.
-std::unordered_map<graph::ValueId, mopt_param_kind> kinds_of(const Model& model) {
-  std::unordered_map<graph::ValueId, mopt_param_kind> kinds;
+// How each value is used as a parameter: a tied embedding is an embedding first.
+std::vector<mopt_param_kind> kinds_of(const Model& model) {
+  std::vector<mopt_param_kind> kinds(model.values.size(), MOPT_PARAM_OTHER);
   for (const Op& op : model.ops) {
     if (op.kind == OpKind::kEmbedding) kinds[op.in[1]] = MOPT_PARAM_EMBEDDING;
-    if (op.kind == OpKind::kLinear) kinds.try_emplace(op.in[1], MOPT_PARAM_LINEAR);
+    if (op.kind == OpKind::kLinear && kinds[op.in[1]] == MOPT_PARAM_OTHER)
+      kinds[op.in[1]] = MOPT_PARAM_LINEAR;
   }
   return kinds;
 }
@@ -52,7 +52,7 @@ void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
   if (weight != nullptr && weight->role == "embed" && item.name == head.label + ".weight") {
     item.outcome = Outcome::kDropped;
     item.rule = "tied";
-    item.reason = "tied to " + weight->name + ", which is stored";
+    item.reason = plan.reasons.keep("tied to " + weight->name + ", which is stored");
     return;
   }
   if (item.name == "rope_freqs.weight") {
@@ -71,17 +71,18 @@ void decide_unknown(const PlanInput& in, Item& item, Plan& plan) {
 
 void list_with_graph(const PlanInput& in, Plan& plan) {
   const auto kinds = kinds_of(*in.graph);
-  std::unordered_set<std::string_view> known;
+  plan.items.reserve(in.source.tensors().size() + 1);  // a head of its own may come
+  std::vector<bool> known(in.source.tensors().size());
   for (size_t b = 0; b < in.graph->blocks.size(); ++b) {
     const graph::Block& block = in.graph->blocks[b];
     Unit unit{block.name(), static_cast<int>(b), {}};
     for (const int p : block.params) {
       const graph::Param& param = in.graph->params[static_cast<size_t>(p)];
       if (param.block != static_cast<int>(b)) continue;
-      known.insert(param.name);
-      Item item = item_of(*in.source.find(param.name));
-      const auto kind = kinds.find(param.value);
-      if (kind != kinds.end()) item.kind = kind->second;
+      const mopt::StoredTensor& stored = *in.source.find(param.name);
+      known[stored.index] = true;
+      Item item = item_of(stored);
+      item.kind = kinds[param.value];
       item.known = true;
       item.role = param.role;
       item.fuse_group = param.fuse_group;
@@ -92,7 +93,7 @@ void list_with_graph(const PlanInput& in, Plan& plan) {
   }
   Unit rest{"rest", -1, {}};
   for (const mopt::StoredTensor& t : in.source.tensors()) {
-    if (known.contains(t.name)) continue;
+    if (known[t.index]) continue;
     Item item = item_of(t);
     decide_unknown(in, item, plan);
     append(plan, rest, std::move(item));
@@ -102,15 +103,17 @@ void list_with_graph(const PlanInput& in, Plan& plan) {
 
 void list_by_name(const PlanInput& in, Plan& plan) {
   std::map<int, Unit> layers;  // -1: what belongs to no layer
+  plan.items.reserve(in.source.tensors().size());
   for (const mopt::StoredTensor& t : in.source.tensors()) {
     Item item = item_of(t);
     item.role = role_from_name(t.name);
-    item.fuse_group = fuse_group_from_name(t.name);
+    item.fuse_group = fuse_group_from_name(t.name, item.role);
     if (t.shape.size() == 2 && is_float(t.dtype) && t.name.ends_with(".weight")) {
       item.kind = item.role == "embed" ? MOPT_PARAM_EMBEDDING : MOPT_PARAM_LINEAR;
     }
     Unit& unit = layers[item.layer];
-    unit.name = item.layer < 0 ? "rest" : "layer." + std::to_string(item.layer);
+    if (unit.items.empty())
+      unit.name = item.layer < 0 ? "rest" : "layer." + std::to_string(item.layer);
     append(plan, unit, std::move(item));
   }
   for (auto& [layer, unit] : layers) {

@@ -1,11 +1,13 @@
 #include "host/plan/plan.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <unordered_map>
 
 #include "host/plan/cost.hpp"
 #include "host/plan/items.hpp"
 #include "host/recipe/match.hpp"
+#include "mopt/names.hpp"
 
 namespace mopt::plan {
 namespace {
@@ -89,8 +91,12 @@ class Planner {
   void make_formats();
   int format_index(const std::string& id) const;
   void apply_quantize();
-  void quantize_item(Item&, const QuantizeRule&);
-  void add_untied_head(const QuantizeRule&);
+  void check_operands();
+  void list_effects();
+  std::vector<Subject> subjects() const;
+  void check_rules(const RuleSet&, std::span<const Subject>);
+  void quantize_item(Item&, size_t rule);
+  void add_untied_head(size_t rule);
   void apply_sparsify();
   void apply_kv_cache();
   void check_kv_cache(const Origin&);
@@ -100,6 +106,16 @@ class Planner {
   void list_sites();
   void add_site(size_t item, mopt_operand, const mopt_scheme&, graph::ValueId, int block);
   void name_outputs();
+  void check_names(size_t n);
+
+  Parts shared(DeclList);
+  Parts parts_of(const Item&);
+
+  // What a rule does to the items that it decides about.
+  struct Effect {
+    int weight = kNoFormat, input = kNoFormat;
+    std::string_view reason;
+  };
 
   const PlanInput& in_;
   Exporter& exporter_;
@@ -107,6 +123,8 @@ class Planner {
   Pruner* pruner_;
   Plan plan_;
   Faults faults_;
+  std::vector<Effect> effects_;     // of [[quantize.rule]]
+  std::deque<Parts> recent_parts_;  // newest first
 };
 
 void Planner::make_formats() {
@@ -131,7 +149,8 @@ int Planner::format_index(const std::string& id) const {
 }
 
 // A tied head stored apart, when a rule names it.
-void Planner::add_untied_head(const QuantizeRule& rule) {
+void Planner::add_untied_head(size_t decided) {
+  const QuantizeRule& rule = in_.recipe.quantize->rules[decided];
   const auto logits = in_.graph->outputs.find("logits");
   const Op& op = in_.graph->ops[static_cast<size_t>(in_.graph->values[logits->second].producer)];
   const graph::Param* weight = op.kind == OpKind::kLinear ? in_.graph->param_of(op.in[1]) : nullptr;
@@ -153,7 +172,7 @@ void Planner::add_untied_head(const QuantizeRule& rule) {
   for (Item& item : plan_.items) {
     if (item.name == head.name) item.name += " (tied)";  // its bytes are the embedding's
   }
-  quantize_item(head, rule);
+  quantize_item(head, decided);
   plan_.untied_head = true;
   plan_.warnings.push_back({.code = "W104",
                             .tensor = head.name,
@@ -166,10 +185,28 @@ void Planner::add_untied_head(const QuantizeRule& rule) {
   plan_.items.push_back(std::move(head));
 }
 
-void Planner::quantize_item(Item& item, const QuantizeRule& rule) {
+void Planner::list_effects() {
+  for (const QuantizeRule& rule : in_.recipe.quantize->rules) {
+    const std::string name = "rule '" + rule.select.id + "'";
+    if (rule.weight.value == "none") {
+      effects_.push_back({kNoFormat, kNoFormat, plan_.reasons.keep(name + " keeps it")});
+      continue;
+    }
+    Effect effect{format_index(rule.weight.value), kNoFormat, {}};
+    if (rule.input.value != "none") effect.input = format_index(rule.input.value);
+    effect.reason =
+        plan_.reasons.keep(name + ": weight " + rule.weight.value +
+                           (effect.input == kNoFormat ? "" : ", input " + rule.input.value));
+    effects_.push_back(effect);
+  }
+}
+
+void Planner::quantize_item(Item& item, size_t decided) {
+  const QuantizeRule& rule = in_.recipe.quantize->rules[decided];
+  const Effect& effect = effects_[decided];
   item.rule = rule.select.id;
+  item.reason = effect.reason;
   if (rule.weight.value == "none") {
-    item.reason = "rule '" + rule.select.id + "' keeps it";
     if (rule.input.value != "none") {
       faults_.add("E306", rule.input.origin,
                   "input = '" + rule.input.value + "' needs a quantized weight",
@@ -178,16 +215,13 @@ void Planner::quantize_item(Item& item, const QuantizeRule& rule) {
     return;
   }
   item.outcome = Outcome::kQuantized;
-  item.weight = format_index(rule.weight.value);
-  if (rule.input.value != "none") item.input = format_index(rule.input.value);
-  item.reason = "rule '" + rule.select.id + "': weight " + rule.weight.value +
-                (item.input == kNoFormat ? "" : ", input " + rule.input.value);
+  item.weight = effect.weight;
+  item.input = effect.input;
 }
 
-void Planner::apply_quantize() {
-  if (!in_.recipe.quantize) return;
-  const Quantize& quantize = *in_.recipe.quantize;
-  for (const QuantizeRule& rule : quantize.rules) {
+// A format that a rule gives to weights or inputs serves them.
+void Planner::check_operands() {
+  for (const QuantizeRule& rule : in_.recipe.quantize->rules) {
     if (const int w = format_index(rule.weight.value);
         w != kNoFormat && !plan_.formats[static_cast<size_t>(w)]->weight) {
       faults_.add("E306", rule.weight.origin,
@@ -201,47 +235,56 @@ void Planner::apply_quantize() {
     }
   }
   faults_.raise();
-  const RuleSet rules = rules_of(quantize, layer_count(plan_));
-  std::vector<Subject> subjects;
+}
+
+// What rules are about.
+std::vector<Subject> Planner::subjects() const {
+  std::vector<Subject> out;
+  out.reserve(plan_.items.size() + 1);
   for (const Item& item : plan_.items) {
-    if (item.kind != MOPT_PARAM_OTHER) subjects.push_back(subject_of(item));
+    if (item.kind != MOPT_PARAM_OTHER) out.push_back(subject_of(item));
   }
-  // A tied head is a subject although the checkpoint stores no tensor for it.
-  const bool has_head = std::any_of(plan_.items.begin(), plan_.items.end(), [](const Item& i) {
-    return i.role == "lm_head" && i.outcome != Outcome::kDropped;
-  });
-  const Subject head{"lm_head.weight", "lm_head", -1};
-  if (!has_head && in_.graph != nullptr) subjects.push_back(head);
+  return out;
+}
+
+void Planner::check_rules(const RuleSet& rules, std::span<const Subject> subjects) {
   for (Diagnostic& d : rules.check(subjects)) {
     if (d.severity == Severity::kWarning)
       plan_.warnings.push_back(std::move(d));
     else
       faults_.add(std::move(d));
   }
+}
+
+void Planner::apply_quantize() {
+  if (!in_.recipe.quantize) return;
+  check_operands();
+  list_effects();
+  const Quantize& quantize = *in_.recipe.quantize;
+  const RuleSet rules = rules_of(quantize, layer_count(plan_));
+  std::vector<Subject> about = subjects();
+  // A tied head is a subject although the checkpoint stores no tensor for it.
+  const bool has_head = std::any_of(plan_.items.begin(), plan_.items.end(), [](const Item& i) {
+    return i.role == "lm_head" && i.outcome != Outcome::kDropped;
+  });
+  const Subject head{"lm_head.weight", "lm_head", -1};
+  if (!has_head && in_.graph != nullptr) about.push_back(head);
+  check_rules(rules, about);
   for (Item& item : plan_.items) {
     if (item.outcome == Outcome::kDropped) continue;
     const auto decided = rules.decide(subject_of(item));
-    if (decided) quantize_item(item, quantize.rules[*decided]);
+    if (decided) quantize_item(item, *decided);
   }
   if (has_head || in_.graph == nullptr) return;
   if (const auto decided = rules.decide(head)) {
-    if (quantize.rules[*decided].weight.value != "none") add_untied_head(quantize.rules[*decided]);
+    if (quantize.rules[*decided].weight.value != "none") add_untied_head(*decided);
   }
 }
 
 void Planner::apply_sparsify() {
   if (!in_.recipe.sparsify) return;
   const RuleSet rules = rules_of(*in_.recipe.sparsify, layer_count(plan_));
-  std::vector<Subject> subjects;
-  for (const Item& item : plan_.items) {
-    if (item.kind != MOPT_PARAM_OTHER) subjects.push_back(subject_of(item));
-  }
-  for (Diagnostic& d : rules.check(subjects)) {
-    if (d.severity == Severity::kWarning)
-      plan_.warnings.push_back(std::move(d));
-    else
-      faults_.add(std::move(d));
-  }
+  check_rules(rules, subjects());
   for (Item& item : plan_.items) {
     const auto decided = rules.decide(subject_of(item));
     if (!decided || item.outcome == Outcome::kDropped) continue;
@@ -250,7 +293,8 @@ void Planner::apply_sparsify() {
     if (item.outcome == Outcome::kQuantized) continue;
     item.outcome = Outcome::kTransformed;
     item.rule = id;
-    item.reason = "rule '" + id + "': pruned by " + in_.recipe.sparsify->pruner.name.value;
+    item.reason = plan_.reasons.keep("rule '" + id + "': pruned by " +
+                                     in_.recipe.sparsify->pruner.name.value);
   }
 }
 
@@ -303,49 +347,71 @@ void Planner::check_evals() {
 
 // Engines merge a group's weights into one: what they cannot merge is found here, not there.
 void Planner::check_groups() {
-  std::unordered_map<std::string_view, const Item*> first;
+  const auto what = [](const Item& item) {
+    return item.reason.empty() ? std::string("copied") : std::string(item.reason);
+  };
+  NameTable groups(plan_.items.size());
+  std::vector<const Item*> first;  // by the group's number
   for (const Item& item : plan_.items) {
     if (item.fuse_group.empty() || item.kind != MOPT_PARAM_LINEAR) continue;
-    const auto [at, fresh] = first.emplace(item.fuse_group, &item);
-    const Item& other = *at->second;
-    if (fresh || (other.weight == item.weight && other.input == item.input)) continue;
+    const auto group = groups.add(item.fuse_group);
+    if (!group) {
+      first.push_back(&item);
+      continue;
+    }
+    const Item& other = *first[*group];
+    if (other.weight == item.weight && other.input == item.input) continue;
     faults_.add({.code = "E305",
                  .tensor = item.name,
-                 .message = "it is " + (item.reason.empty() ? "copied" : item.reason) + ", but " +
-                            other.name + ", with which engines merge it, is " +
-                            (other.reason.empty() ? "copied" : other.reason),
+                 .message = "it is " + what(item) + ", but " + other.name +
+                            ", with which engines merge it, is " + what(other),
                  .remedy = "give all of " + item.fuse_group + " one format"});
   }
+}
+
+// A list that one of the latest items has too is stored once.
+Parts Planner::shared(DeclList list) {
+  constexpr size_t kRemembered = 16;  // a layer has fewer different shapes
+  for (const Parts& parts : recent_parts_) {
+    if (parts.list() == list) return parts;
+  }
+  if (recent_parts_.size() == kRemembered) recent_parts_.pop_back();
+  return recent_parts_.emplace_front(std::move(list));
+}
+
+Parts Planner::parts_of(const Item& item) {
+  const mopt_weight_view view = weight_view(item);
+  if ((item.pruned || item.outcome == Outcome::kQuantized) && item.shape.size() != 2) {
+    throw Error(MOPT_UNSUPPORTED, "expected a matrix, found shape " + shape_text(item.shape) +
+                                      "; exclude it with a rule");
+  }
+  if (item.pruned) pruner_->plan(view);
+  DeclList list;
+  const auto add = [&](std::string_view role, DLDataType dtype, std::span<const int64_t> shape) {
+    list.append(to_abi(DeclView{role, dtype, shape}));
+  };
+  if (item.outcome == Outcome::kQuantized) {
+    list = plan_.formats[static_cast<size_t>(item.weight)]->quantizer.plan(view);
+  } else {
+    add("weight", item.dtype, item.shape);
+  }
+  if (item.input != kNoFormat &&
+      stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input)) {
+    add(MOPT_ROLE_INPUT_SCALE, kF32, {});
+  }
+  if (item.kv != kNoFormat) {
+    add(item.role == "attn.k" ? MOPT_ROLE_K_SCALE : MOPT_ROLE_V_SCALE, kF32, {});
+  }
+  return shared(std::move(list));
 }
 
 void Planner::declare_parts() {
   for (Item& item : plan_.items) {
     if (item.outcome == Outcome::kDropped) continue;
-    const mopt_weight_view view = weight_view(item);
     try {
-      if (item.pruned || item.outcome == Outcome::kQuantized) {
-        if (item.shape.size() != 2) {
-          throw Error(MOPT_UNSUPPORTED, "expected a matrix, found shape " + shape_text(item.shape) +
-                                            "; exclude it with a rule");
-        }
-      }
-      if (item.pruned) pruner_->plan(view);
-      if (item.outcome == Outcome::kQuantized) {
-        item.parts = plan_.formats[static_cast<size_t>(item.weight)]->quantizer.plan(view);
-      } else {
-        item.parts = {{"weight", item.dtype, item.shape}};
-      }
+      item.parts = parts_of(item);
     } catch (const Error& e) {
       faults_.add_tensor("M204", item.name, e.what());
-      continue;
-    }
-    if (item.input != kNoFormat &&
-        stores_scale(*plan_.formats[static_cast<size_t>(item.input)]->input)) {
-      item.parts.push_back({MOPT_ROLE_INPUT_SCALE, kF32, {}});
-    }
-    if (item.kv != kNoFormat) {
-      item.parts.push_back(
-          {item.role == "attn.k" ? MOPT_ROLE_K_SCALE : MOPT_ROLE_V_SCALE, kF32, {}});
     }
   }
 }
@@ -424,23 +490,39 @@ void Planner::list_sites() {
 }
 
 void Planner::name_outputs() {
-  std::unordered_map<std::string_view, const Item*> owner;
-  owner.reserve(plan_.items.size());
+  size_t n = 0;
   for (Item& item : plan_.items) {
     if (item.outcome == Outcome::kDropped) continue;
     try {
-      item.outputs = exporter_.plan(abi_param(plan_, item), item.parts);
+      item.outputs = exporter_.plan(abi_param(plan_, item), item.parts.list());
+      n += item.outputs.size();
     } catch (const Error& e) {
       faults_.add_tensor("M204", item.name, e.what());
-      continue;
     }
-    for (const TensorDecl& out : item.outputs) {
-      const auto [at, fresh] = owner.emplace(out.name, &item);
-      if (!fresh) {
-        faults_.add_tensor(
-            "M204", out.name,
-            "both " + at->second->name + " and " + item.name + " would be stored under it");
+  }
+  check_names(n);
+}
+
+// Every one of the n outputs has a name of its own.
+void Planner::check_names(size_t n) {
+  NameTable names(n);
+  std::vector<const Item*> owners;  // by the name's number
+  owners.reserve(n);
+  for (size_t i = 0; i < plan_.items.size(); ++i) {
+    const Item& item = plan_.items[i];
+    if (i + NameTable::kAhead < plan_.items.size()) {
+      for (const DeclView soon : plan_.items[i + NameTable::kAhead].outputs)
+        names.prefetch(soon.name);
+    }
+    for (const DeclView out : item.outputs) {
+      const auto taken = names.add(out.name);
+      if (!taken) {
+        owners.push_back(&item);
+        continue;
       }
+      faults_.add_tensor(
+          "M204", std::string(out.name),
+          "both " + owners[*taken]->name + " and " + item.name + " would be stored under it");
     }
   }
 }
@@ -451,7 +533,23 @@ std::vector<TensorDecl> Plan::outputs() const {
   std::vector<TensorDecl> all;
   for (const Unit& unit : units) {
     for (const size_t i : unit.items)
-      all.insert(all.end(), items[i].outputs.begin(), items[i].outputs.end());
+      for (const DeclView out : items[i].outputs)
+        all.push_back(out);
+  }
+  return all;
+}
+
+std::vector<mopt_tensor_decl> Plan::declarations() const {
+  size_t n = 0;
+  for (const Item& item : items)
+    n += item.outputs.size();
+  std::vector<mopt_tensor_decl> all;
+  all.reserve(n);
+  for (const Unit& unit : units) {
+    for (const size_t i : unit.items) {
+      for (const DeclView out : items[i].outputs)
+        all.push_back(to_abi(out));
+    }
   }
   return all;
 }
@@ -472,6 +570,7 @@ mopt_param abi_param(const Plan& plan, const Item& item) {
 }
 
 void fill_export_job(ExportJob& job, const Plan& plan, std::string_view config) {
+  job.params.reserve(plan.items.size());
   for (const Item& item : plan.items) {
     if (item.outcome != Outcome::kDropped) job.params.push_back(abi_param(plan, item));
   }

@@ -5,6 +5,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "host/graph/graph.hpp"
@@ -18,6 +20,36 @@ struct Format {
   std::string id;
   Quantizer quantizer;
   std::optional<mopt_scheme> weight, input, kv;  // nullopt: it cannot hold this operand
+};
+
+// Declarations that items of one shape have in common; never changed, so sharing cannot be seen.
+class Parts {
+ public:
+  Parts() = default;
+  explicit Parts(DeclList list) : list_(std::make_shared<const DeclList>(std::move(list))) {}
+  const DeclList& list() const {
+    static const DeclList kNone;
+    return list_ == nullptr ? kNone : *list_;
+  }
+  size_t size() const { return list().size(); }
+  auto begin() const { return list().begin(); }
+  auto end() const { return list().end(); }
+  DeclView operator[](size_t i) const { return list()[i]; }
+
+ private:
+  std::shared_ptr<const DeclList> list_;  // NULL: none
+};
+
+// Keeps what is said of many items; its strings stay where they are when it is moved.
+class Reasons {
+ public:
+  Reasons() = default;
+  Reasons(Reasons&&) = default;
+  Reasons& operator=(Reasons&&) = default;
+  std::string_view keep(std::string text) { return *texts_.insert(std::move(text)).first; }
+
+ private:
+  std::unordered_set<std::string> texts_;
 };
 
 enum class Outcome { kCopied, kQuantized, kTransformed, kDropped };
@@ -34,13 +66,13 @@ struct Item {
   std::vector<int64_t> shape;
   int layer = -1;
   Outcome outcome = Outcome::kCopied;
-  std::string rule;    // id of the rule that decided, or the name of a built-in one; may be empty
-  std::string reason;  // why it is as it is, for people
+  std::string rule;  // id of the rule that decided, or the name of a built-in one; may be empty
+  std::string_view reason;  // why it is as it is, for people; kept by the plan
   int weight = kNoFormat, input = kNoFormat, kv = kNoFormat;  // index into Plan::formats
   bool pruned = false;
-  bool known = false;               // the graph computes with it
-  std::vector<TensorDecl> parts;    // by role, as the quantizer and the host make them
-  std::vector<TensorDecl> outputs;  // as the exporter names and packs them
+  bool known = false;  // the graph computes with it
+  Parts parts;         // by role, as the quantizer and the host make them
+  DeclList outputs;    // as the exporter names and packs them
 
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   int64_t cols() const { return shape.size() < 2 ? 1 : shape[1]; }
@@ -76,6 +108,7 @@ struct Cost {
 struct Plan {
   std::vector<std::shared_ptr<const Format>> formats;  // shared with the run that carries it out
   std::vector<Item> items;                             // in the order of the model
+  Reasons reasons;                                     // the items' reasons
   std::vector<Unit> units;
   std::vector<Site> sites;
   int last_forward_block = -1;  // blocks up to this one are run on the calibration rows; -1: none
@@ -88,6 +121,8 @@ struct Plan {
   bool needs_data() const { return last_forward_block >= 0; }
   // Every tensor that will be written, in the order of the units.
   std::vector<TensorDecl> outputs() const;
+  // The same, borrowed from the items.
+  std::vector<mopt_tensor_decl> declarations() const;
 };
 
 // A parameter as the exporter is told of it; borrows from both.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
+#include <charconv>
 
 namespace mopt::plan {
 namespace {
@@ -42,66 +42,72 @@ constexpr std::array kModules{NameRole{"query", "attn.q"},
                               NameRole{"router", "moe.router"},
                               NameRole{"gate", "moe.router"}};
 
-std::vector<std::string_view> segments(std::string_view name) {
-  std::vector<std::string_view> parts;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t dot = std::min(name.find('.', begin), name.size());
-    parts.push_back(name.substr(begin, dot - begin));
-    begin = dot + 1;
-  }
-  return parts;
-}
-
 bool is_number(std::string_view s) {
   return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-bool has(const std::vector<std::string_view>& parts, std::string_view part) {
-  return std::find(parts.begin(), parts.end(), part) != parts.end();
+// Calls fn with each part between dots until it returns true; whether it did.
+template <class Fn>
+bool any_segment(std::string_view name, Fn fn) {
+  for (;;) {
+    const size_t dot = name.find('.');
+    if (fn(name.substr(0, dot))) return true;
+    if (dot == std::string_view::npos) return false;
+    name.remove_prefix(dot + 1);
+  }
+}
+
+bool has(std::string_view name, std::string_view segment) {
+  return any_segment(name, [&](std::string_view s) { return s == segment; });
+}
+
+std::string_view last_segment(std::string_view name) {
+  return name.substr(name.rfind('.') + 1);  // npos + 1 is 0: there is no dot
 }
 
 }  // namespace
 
 std::string role_from_name(std::string_view tensor) {
-  const auto parts = segments(tensor);
-  if (parts.size() < 2 || parts.back() != "weight") return parts.back() == "bias" ? "bias" : "";
-  const std::string_view module = parts[parts.size() - 2];
+  const std::string_view last = last_segment(tensor);
+  if (last.size() == tensor.size() || last != "weight") return last == "bias" ? "bias" : "";
+  const std::string_view path = tensor.substr(0, tensor.size() - last.size() - 1);
+  const std::string_view module = last_segment(path);
   if (module.find("norm") != std::string_view::npos || module.starts_with("ln_")) return "norm";
-  for (const NameRole& row : kModules) {
-    if (row.module != module) continue;
-    std::string role(row.role);
-    if (!role.starts_with("mlp.")) return role;
-    if (has(parts, "experts")) return "moe.expert." + role.substr(4);
-    if (has(parts, "shared_expert") || has(parts, "shared_experts"))
-      return "moe.shared." + role.substr(4);
-    return role;
-  }
-  return "";
+  const auto row = std::ranges::find(kModules, module, &NameRole::module);
+  if (row == kModules.end()) return "";
+  std::string role(row->role);
+  if (!role.starts_with("mlp.")) return role;
+  if (has(path, "experts")) return "moe.expert." + role.substr(4);
+  if (has(path, "shared_expert") || has(path, "shared_experts"))
+    return "moe.shared." + role.substr(4);
+  return role;
 }
 
-std::string fuse_group_from_name(std::string_view tensor) {
-  const std::string role = role_from_name(tensor);
+std::string fuse_group_from_name(std::string_view tensor, std::string_view role) {
   const size_t module_end = tensor.rfind('.');
   if (module_end == std::string_view::npos) return "";
   const size_t parent_end = tensor.rfind('.', module_end - 1);
   if (parent_end == std::string_view::npos) return "";
-  const std::string parent(tensor.substr(0, parent_end));
-  const std::string_view last = std::string_view(role).substr(role.rfind('.') + 1);
+  const std::string_view parent = tensor.substr(0, parent_end);
+  const std::string_view last = last_segment(role);
   if (role.starts_with("attn.") && (last == "q" || last == "k" || last == "v"))
-    return parent + ".qkv";
+    return std::string(parent) + ".qkv";
   const bool mlp = role.starts_with("mlp.") || role.starts_with("moe.expert.") ||
                    role.starts_with("moe.shared.");
   if (mlp && (last == "gate" || last == "up") && tensor.find("fc1") == std::string_view::npos) {
-    return parent + ".gate_up";
+    return std::string(parent) + ".gate_up";
   }
   return "";
 }
 
 int layer_from_name(std::string_view tensor) {
-  for (const std::string_view part : segments(tensor)) {
-    if (is_number(part) && part.size() < 7) return std::stoi(std::string(part));
-  }
-  return -1;
+  int layer = -1;
+  any_segment(tensor, [&](std::string_view part) {
+    if (!is_number(part) || part.size() >= 7) return false;
+    std::from_chars(part.data(), part.data() + part.size(), layer);
+    return true;
+  });
+  return layer;
 }
 
 }  // namespace mopt::plan

@@ -10,7 +10,7 @@ namespace mopt::plan {
 std::string role_from_name(std::string_view tensor);
 
 // Parameters that engines merge share this: "model.layers.3.self_attn.qkv". Empty for others.
-std::string fuse_group_from_name(std::string_view tensor);
+std::string fuse_group_from_name(std::string_view tensor, std::string_view role);
 
 // The index of the layer that a tensor belongs to, -1: none. The first number of its name.
 int layer_from_name(std::string_view tensor);

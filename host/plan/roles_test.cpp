@@ -36,7 +36,9 @@ TEST_CASE("usual names of tensors say what they are for") {
 }
 
 TEST_CASE("what engines merge shares a group, and only that") {
-  const auto group = fuse_group_from_name;
+  const auto group = [](const std::string& name) {
+    return fuse_group_from_name(name, role_from_name(name));
+  };
   const std::string attention = "model.layers.3.self_attn.";
   CHECK(group(attention + "q_proj.weight") == attention + "qkv");
   CHECK(group(attention + "q_proj.weight") == group(attention + "v_proj.weight"));

@@ -68,6 +68,7 @@ bool below(std::string_view pattern, std::string_view role) {
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> out;
+  out.reserve(static_cast<size_t>(std::ranges::count(text, separator)) + 1);
   for (;;) {
     const size_t at = text.find(separator);
     out.push_back(text.substr(0, at));
@@ -347,11 +348,18 @@ std::vector<bool> Layers::resolve(int n) const {
 // What is asked about a tensor once, for all rules.
 struct RuleSet::Facts {
   explicit Facts(const Subject& s)
-      : subject(s),
-        segments(split(s.name, '.')),
-        copied(has_role(s.role) ? copied_role(s.role) : looks_copied(segments)) {}
+      : subject(s), copied(has_role(s.role) ? copied_role(s.role) : looks_copied(segments())) {}
+  // Split when it is asked for: most tensors are decided about by their roles.
+  Segments& segments() const {
+    if (segments_.empty()) segments_ = split(subject.name, '.');
+    return segments_;
+  }
   const Subject& subject;
-  mutable Segments segments;  // matches_segments puts back what it takes
+
+ private:
+  mutable Segments segments_;  // matches_segments puts back what it takes
+
+ public:
   bool copied;
 };
 
@@ -385,7 +393,7 @@ bool RuleSet::role_applies(const Rule& rule, const Facts& facts) {
 
 bool RuleSet::place_applies(const Rule& rule, const Facts& facts) {
   const auto named = [&](const Segments& pattern) {
-    return matches_segments(pattern, facts.segments);
+    return matches_segments(pattern, facts.segments());
   };
   if (!rule.names.empty() && std::ranges::none_of(rule.names, named)) return false;
   if (!rule.select->layers) return true;

@@ -31,6 +31,8 @@ std::string json_page(const Json&);
 // where a tree of values would cost more than the work that it describes.
 class JsonPage {
  public:
+  // Room for so many more bytes: text that doubles its room again and again is copied as often.
+  void reserve(size_t bytes) { out_.reserve(out_.size() + bytes); }
   void member(std::string_view key, const Json&);
   // Between open_rows and close_rows: one object per row, of members in the order of the calls.
   void open_rows(std::string_view key);

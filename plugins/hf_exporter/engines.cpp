@@ -67,13 +67,36 @@ bool mixable(std::string_view engine, std::string_view algorithm) {
          (engine == "vllm" && algorithm == "W4A16_NVFP4");
 }
 
+// The first layer of each kind: what an engine says depends on nothing else.
+std::vector<Layer> kinds_of(const Description& d) {
+  std::vector<Layer> kinds;
+  for (const Layer& layer : d.layers) {
+    const auto same_kind = [&](const Layer& other) {
+      return other.algorithm == layer.algorithm && other.weight_only == layer.weight_only;
+    };
+    if (std::ranges::none_of(kinds, same_kind)) kinds.push_back(layer);
+  }
+  return kinds;
+}
+
+// What is judged: the description and its kinds of layers.
+struct Subject {
+  const Description& description;
+  std::vector<Layer> kinds;
+  const std::string& uneven_tile;
+  const Algorithm& algorithm(const Layer& layer) const {
+    return description.algorithms[layer.algorithm];
+  }
+};
+
 // Why an engine does not take this layer; nothing when it does.
-std::optional<Answer> objection(std::string_view engine, const Answer& known, const Layer& layer) {
-  const std::string& algorithm = layer.algorithm.name;
+std::optional<Answer> objection(std::string_view engine, const Answer& known, const Algorithm& a,
+                                const Layer& layer) {
+  const std::string& algorithm = a.name;
   if (known.verdict != "takes") return known;
   const bool tensorrt = engine == "tensorrt-llm";
   const std::string_view no = tensorrt ? "unknown" : "refuses";
-  if (algorithm.find("NVFP4") != std::string::npos && layer.algorithm.group_size != 16) {
+  if (algorithm.find("NVFP4") != std::string::npos && a.group_size != 16) {
     return Answer{no, "its kernels expect blocks of 16"};
   }
   if (algorithm == "FP8" && layer.weight_only) {
@@ -83,25 +106,27 @@ std::optional<Answer> objection(std::string_view engine, const Answer& known, co
 }
 
 // What is worth knowing about a checkpoint that an engine takes.
-std::string notes(std::string_view engine, Answer Row::*column, const Description& d) {
+std::string notes(std::string_view engine, Answer Row::*column, const Subject& s) {
+  const Description& d = s.description;
   std::string out;
   const auto add = [&](const std::string& note) {
     if (out.find(note) == std::string::npos) out += (out.empty() ? "" : "; ") + note;
   };
-  for (const Layer& layer : d.layers) {
-    const Answer& known = find(layer.algorithm.name)->*column;
-    if (!known.reason.empty()) add(layer.algorithm.name + ": " + std::string(known.reason));
-    if (layer.algorithm.input_kept) {
-      add(layer.algorithm.name + ": it quantizes the inputs too, which the recipe kept");
+  for (const Layer& layer : s.kinds) {
+    const Algorithm& algorithm = s.algorithm(layer);
+    const Answer& known = find(algorithm.name)->*column;
+    if (!known.reason.empty()) add(algorithm.name + ": " + std::string(known.reason));
+    if (algorithm.input_kept) {
+      add(algorithm.name + ": it quantizes the inputs too, which the recipe kept");
     }
   }
   if (engine == "vllm" && d.kv && *d.kv != "FP8") add("it ignores the " + *d.kv + " KV cache");
   if (!out.empty()) return out;
-  return "reads " + (d.mixed() ? std::string("MIXED_PRECISION") : d.layers.front().algorithm.name);
+  return "reads " + (d.mixed() ? std::string("MIXED_PRECISION") : d.algorithms.front().name);
 }
 
-Verdict judge(std::string_view engine, Answer Row::*column, const Description& d,
-              const std::string& uneven_tile) {
+Verdict judge(std::string_view engine, Answer Row::*column, const Subject& s) {
+  const Description& d = s.description;
   const auto say = [&](std::string_view verdict, const std::string& reason) {
     return Verdict{std::string(engine), std::string(verdict), reason};
   };
@@ -113,31 +138,32 @@ Verdict judge(std::string_view engine, Answer Row::*column, const Description& d
   if (d.layers.empty()) {
     return say("unknown", "only the KV cache is quantized, and no quant_algo names the rest");
   }
-  const bool mixed = d.mixed();
-  for (const Layer& layer : d.layers) {
-    const std::string& algorithm = layer.algorithm.name;
-    if (mixed && !mixable(engine, algorithm)) {
-      return say("refuses",
-                 layer.module + ": " + algorithm + " has no place in its MIXED_PRECISION");
+  for (const Layer& layer : s.kinds) {
+    const std::string& algorithm = s.algorithm(layer).name;
+    const std::string place = std::string(layer.module) + ": " + algorithm;
+    if (d.mixed() && !mixable(engine, algorithm)) {
+      return say("refuses", place + " has no place in its MIXED_PRECISION");
     }
     const Row* row = find(algorithm);
     const Answer& known = row == nullptr ? kNobody : row->*column;
-    if (const auto no = objection(engine, known, layer)) {
-      return say(no->verdict, layer.module + ": " + algorithm + ": " + std::string(no->reason));
+    if (const auto no = objection(engine, known, s.algorithm(layer), layer)) {
+      return say(no->verdict, place + ": " + std::string(no->reason));
     }
   }
-  if (engine == "vllm" && !uneven_tile.empty()) {
-    return say("refuses", uneven_tile + ": its fp8_pb_wo needs both sides to be multiples of 128");
+  if (engine == "vllm" && !s.uneven_tile.empty()) {
+    return say("refuses",
+               s.uneven_tile + ": its fp8_pb_wo needs both sides to be multiples of 128");
   }
-  return say("takes", notes(engine, column, d));
+  return say("takes", notes(engine, column, s));
 }
 
 }  // namespace
 
 std::vector<Verdict> verdicts(const Description& d, const std::string& uneven_tile) {
-  std::vector<Verdict> out{judge("vllm", &Row::vllm, d, uneven_tile),
-                           judge("sglang", &Row::sglang, d, uneven_tile),
-                           judge("tensorrt-llm", &Row::tensorrt, d, uneven_tile)};
+  const Subject subject{d, kinds_of(d), uneven_tile};
+  std::vector<Verdict> out{judge("vllm", &Row::vllm, subject),
+                           judge("sglang", &Row::sglang, subject),
+                           judge("tensorrt-llm", &Row::tensorrt, subject)};
   if (d.empty()) {
     out.push_back({"transformers", "takes", "nothing is quantized"});
   } else {

@@ -11,7 +11,7 @@ namespace {
 // "*"; asking for beginnings is the same set without building it.
 class Forbidden {
  public:
-  explicit Forbidden(std::vector<std::string> names) : names_(std::move(names)) {
+  explicit Forbidden(std::vector<std::string_view> names) : names_(std::move(names)) {
     std::ranges::sort(names_);
   }
   bool name(std::string_view text) const { return std::ranges::binary_search(names_, text); }
@@ -22,18 +22,18 @@ class Forbidden {
   }
 
  private:
-  std::vector<std::string> names_;
+  std::vector<std::string_view> names_;
 };
 
 void add(std::string_view name, const Forbidden& forbidden, std::set<std::string>& result) {
   for (size_t dot = name.find('.'); dot != name.npos; dot = name.find('.', dot + 1)) {
-    const std::string p(name.substr(0, dot));
+    const std::string_view p = name.substr(0, dot);
     if (!forbidden.beginning(p)) {
-      result.insert(p + "*");
+      result.insert(std::string(p) + "*");
       return;
     }
-    if (!forbidden.name(p) && !forbidden.beginning(p + ".")) {
-      result.insert(p + ".*");
+    if (!forbidden.name(p) && !forbidden.beginning(name.substr(0, dot + 1))) {
+      result.insert(std::string(p) + ".*");
       return;
     }
   }
@@ -42,11 +42,11 @@ void add(std::string_view name, const Forbidden& forbidden, std::set<std::string
 
 }  // namespace
 
-std::vector<std::string> collapse(const std::vector<std::string>& unquantized,
-                                  std::vector<std::string> quantized) {
+std::vector<std::string> collapse(const std::vector<std::string_view>& unquantized,
+                                  std::vector<std::string_view> quantized) {
   const Forbidden forbidden(std::move(quantized));
   std::set<std::string> result;
-  for (const std::string& name : unquantized)
+  for (const std::string_view name : unquantized)
     add(name, forbidden, result);
   return {result.begin(), result.end()};
 }

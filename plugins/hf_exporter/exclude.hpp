@@ -2,12 +2,13 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace mopt::hf {
 
 // Upstream's collapsing, quant-formats 9.4. `unquantized` in model order; the result is sorted.
-std::vector<std::string> collapse(const std::vector<std::string>& unquantized,
-                                  std::vector<std::string> quantized);
+std::vector<std::string> collapse(const std::vector<std::string_view>& unquantized,
+                                  std::vector<std::string_view> quantized);
 
 }  // namespace mopt::hf

@@ -19,9 +19,9 @@ TEST_CASE("attention left out of two layers collapses to one pattern each") {
       quantized.push_back(layer + "mlp." + name + "_proj");
     }
   }
-  CHECK(collapse(unquantized, quantized) == Names{"lm_head", "model.embed_tokens",
-                                                  "model.layers.0.self_attn*",
-                                                  "model.layers.1.self_attn*"});
+  CHECK(collapse({unquantized.begin(), unquantized.end()}, {quantized.begin(), quantized.end()}) ==
+        Names{"lm_head", "model.embed_tokens", "model.layers.0.self_attn*",
+              "model.layers.1.self_attn*"});
 }
 
 TEST_CASE("a whole vision tower collapses to one pattern") {
@@ -55,7 +55,8 @@ TEST_CASE("no pattern matches a quantized name, and every unquantized name is ma
     for (size_t i = 0; i < tree.size(); ++i) {
       (chosen >> i & 1 ? quantized : unquantized).push_back(tree[i]);
     }
-    const Names patterns = collapse(unquantized, quantized);
+    const Names patterns =
+        collapse({unquantized.begin(), unquantized.end()}, {quantized.begin(), quantized.end()});
     for (const std::string& pattern : patterns) {
       for (const std::string& name : quantized) {
         CAPTURE(pattern);

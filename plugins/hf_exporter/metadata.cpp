@@ -58,30 +58,31 @@ bool uniform_groups(std::string_view algorithm) {
   return algorithm == "FP8" || algorithm == "NVFP4" || algorithm == "W4A16_NVFP4";
 }
 
-// One group per distinct layer entry, in the order of appearance.
-Json mixed_groups(const std::vector<Layer>& layers) {
-  std::vector<std::pair<const Algorithm*, std::vector<std::string>>> groups;
-  std::map<std::string, size_t> index;
-  for (const Layer& layer : layers) {
-    const auto [at, fresh] = index.try_emplace(layer_entry(layer.algorithm).dump(), groups.size());
-    if (fresh) groups.push_back({&layer.algorithm, {}});
-    groups[at->second].second.push_back(layer.module);
-  }
+// One group per algorithm.
+Json mixed_groups(const Description& d) {
+  std::vector<std::vector<std::string_view>> modules(d.algorithms.size());
+  for (const Layer& layer : d.layers)
+    modules[layer.algorithm].push_back(layer.module);
   Json out = Json::object();
-  for (size_t i = 0; i < groups.size(); ++i) {
-    auto& [algorithm, modules] = groups[i];
-    std::ranges::sort(modules);
-    Json group = group_entry(*algorithm);
-    group["targets"] = modules;
+  for (size_t i = 0; i < d.algorithms.size(); ++i) {
+    std::ranges::sort(modules[i]);
+    Json group = group_entry(d.algorithms[i]);
+    group["targets"] = modules[i];
     out["group_" + std::to_string(i)] = std::move(group);
   }
   return out;
 }
 
-Json quantized_layers(const std::vector<Layer>& layers) {
+// Appended: the library's operator[] would walk all members before each new one.
+Json quantized_layers(const Description& d) {
+  std::vector<Json> entries;
+  for (const Algorithm& algorithm : d.algorithms)
+    entries.push_back(layer_entry(algorithm));
   Json out = Json::object();
-  for (const Layer& layer : layers)
-    out[layer.module] = layer_entry(layer.algorithm);
+  auto& members = out.get_ref<Json::object_t&>();
+  members.reserve(d.layers.size());
+  for (const Layer& layer : d.layers)
+    members.emplace_back(std::string(layer.module), entries[layer.algorithm]);
   return out;
 }
 
@@ -121,14 +122,15 @@ bool is_head(std::string_view module) {
   return module == "lm_head" || module.ends_with(".lm_head");
 }
 
-std::vector<std::string> unquantized_modules(const mopt_export& job, const Json& config) {
-  std::vector<std::string> names;
+std::vector<std::string_view> unquantized_modules(const mopt_export& job, const Json& config) {
+  std::vector<std::string_view> names;
+  const bool embeddings = embedding_listed(config);
   bool head = false;
   for (const mopt_param& param : std::span(job.params, job.n_params)) {
     const std::string_view module = module_of(view(param.name));
     head = head || is_head(module);
     if (module.empty() || param.weight != nullptr) continue;
-    const bool embedding = param.kind == MOPT_PARAM_EMBEDDING && embedding_listed(config);
+    const bool embedding = param.kind == MOPT_PARAM_EMBEDDING && embeddings;
     if (param.kind == MOPT_PARAM_LINEAR || embedding) names.emplace_back(module);
   }
   if (!head && tied_head(config)) names.emplace_back("lm_head");
@@ -140,13 +142,33 @@ Json kv_scheme(const std::string& algorithm) {
   return Json{{"dynamic", false}, {"num_bits", 8}, {"type", "float"}};
 }
 
-}  // namespace
+// Numbers the pairs of schemes by their layer entries. A pair is judged when its pointers are seen
+// for the first time: a job has few schemes and may have half a million parameters.
+class Numbering {
+ public:
+  explicit Numbering(std::vector<Algorithm>& algorithms) : algorithms_(algorithms) {}
 
-bool Description::mixed() const {
-  return std::ranges::any_of(layers, [&](const Layer& layer) {
-    return layer_entry(layer.algorithm) != layer_entry(layers.front().algorithm);
-  });
-}
+  size_t of(const mopt_scheme* weight, const mopt_scheme* input) {
+    const auto [at, fresh] = known_.try_emplace({weight, input}, 0);
+    if (fresh) at->second = find(algorithm(*weight, input));
+    return at->second;
+  }
+
+ private:
+  size_t find(Algorithm wanted) {
+    const Json entry = layer_entry(wanted);
+    for (size_t i = 0; i < algorithms_.size(); ++i) {
+      if (layer_entry(algorithms_[i]) == entry) return i;
+    }
+    algorithms_.push_back(std::move(wanted));
+    return algorithms_.size() - 1;
+  }
+
+  std::vector<Algorithm>& algorithms_;
+  std::map<std::pair<const mopt_scheme*, const mopt_scheme*>, size_t> known_;
+};
+
+}  // namespace
 
 Json parse_config(std::string_view text) {
   if (text.empty()) return nullptr;
@@ -164,12 +186,13 @@ Json parse_config(std::string_view text) {
 
 Description describe(const mopt_export& job, const Json& config) {
   Description out;
-  std::vector<std::string> quantized;
+  Numbering numbers(out.algorithms);
+  std::vector<std::string_view> quantized;
   for (const mopt_param& param : std::span(job.params, job.n_params)) {
     if (param.weight == nullptr) continue;
-    out.layers.push_back({std::string(module_of(view(param.name))),
-                          algorithm(*param.weight, param.input), param.input == nullptr});
-    quantized.push_back(out.layers.back().module);
+    quantized.push_back(module_of(view(param.name)));
+    out.layers.push_back(
+        {quantized.back(), numbers.of(param.weight, param.input), param.input == nullptr});
   }
   out.exclude = collapse(unquantized_modules(job, config), std::move(quantized));
   if (job.kv != nullptr) out.kv = kv_algorithm(*job.kv);
@@ -188,9 +211,9 @@ Json hf_quant_config(const Description& d) {
     q["quantized_layers"] = Json::object();
   } else if (d.mixed()) {
     q["quant_algo"] = "MIXED_PRECISION";
-    q["quantized_layers"] = quantized_layers(d.layers);
+    q["quantized_layers"] = quantized_layers(d);
   } else {
-    q.update(layer_entry(d.layers.front().algorithm));
+    q.update(layer_entry(d.algorithms.front()));
     q["exclude_modules"] = d.exclude;
   }
   return Json{{"producer", kProducer}, {"quantization", std::move(q)}};
@@ -200,16 +223,16 @@ Json quantization_config(const Description& d) {
   Json q = Json::object();
   const bool mixed = d.mixed();
   if (mixed) {
-    q["config_groups"] = mixed_groups(d.layers);
-    q["quantized_layers"] = quantized_layers(d.layers);
-  } else if (!d.layers.empty() && uniform_groups(d.layers.front().algorithm.name)) {
-    Json group = group_entry(d.layers.front().algorithm);
+    q["config_groups"] = mixed_groups(d);
+    q["quantized_layers"] = quantized_layers(d);
+  } else if (!d.layers.empty() && uniform_groups(d.algorithms.front().name)) {
+    Json group = group_entry(d.algorithms.front());
     group["targets"] = Json::array({"Linear"});
     q["config_groups"]["group_0"] = std::move(group);
   }
   q["ignore"] = mixed || d.layers.empty() ? Json::array() : Json(d.exclude);
   if (!d.layers.empty()) {
-    const Algorithm& first = d.layers.front().algorithm;
+    const Algorithm& first = d.algorithms.front();
     q["quant_algo"] = mixed ? "MIXED_PRECISION" : first.name;
     if (!mixed && first.input_kept) q["weight_only"] = true;
     if (!mixed && !first.named) q["mopt_scheme"] = first.schemes;

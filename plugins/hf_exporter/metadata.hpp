@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mopt/exporter.h"
@@ -12,20 +13,21 @@
 namespace mopt::hf {
 
 struct Layer {
-  std::string module;
-  Algorithm algorithm;
+  std::string_view module;
+  size_t algorithm = 0;  // index into Description::algorithms
   bool weight_only = false;
 };
 
-// What a checkpoint's texts say, before they are texts.
+// What a checkpoint's texts say, before they are texts. Borrows the modules' names from the job.
 struct Description {
-  std::vector<Layer> layers;         // quantized modules, in model order
-  std::vector<std::string> exclude;  // collapsed names of the others
-  std::optional<std::string> kv;     // algorithm of the KV cache
-  bool class_named = true;           // config.json says the model's class, or there is none
+  std::vector<Algorithm> algorithms;  // those with different layer entries, as they appear
+  std::vector<Layer> layers;          // quantized modules, in model order
+  std::vector<std::string> exclude;   // collapsed names of the others
+  std::optional<std::string> kv;      // algorithm of the KV cache
+  bool class_named = true;            // config.json says the model's class, or there is none
   bool empty() const { return layers.empty() && !kv; }
   // More than one layer entry: MIXED_PRECISION.
-  bool mixed() const;
+  bool mixed() const { return algorithms.size() > 1; }
 };
 
 // The source's config.json; null when there is none. Throws MOPT_DATA_LOSS when it is not JSON.

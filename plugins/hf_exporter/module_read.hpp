@@ -1,9 +1,10 @@
 // One module of a checkpoint: does what is stored fit what the description says?
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "layout.hpp"
@@ -12,7 +13,7 @@
 
 namespace mopt::hf {
 
-using Index = std::map<std::string_view, const mopt_tensor_decl*>;
+using Index = std::unordered_map<std::string_view, const mopt_tensor_decl*>;
 
 inline std::span<const int64_t> extents(const mopt_tensor_decl& decl) {
   return {decl.shape, static_cast<size_t>(decl.ndim)};

@@ -1,6 +1,7 @@
 #include "reader.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <unordered_map>
 
@@ -52,15 +53,13 @@ struct Fitting {
 class Reader {
  public:
   Reader(const Checkpoint& checkpoint, const ReadTarget& target, Documents documents)
-      : tensors_(checkpoint.tensors()), target_(target), documents_(std::move(documents)) {
-    for (const mopt_tensor_decl& decl : tensors_)
-      index_[view(decl.name)] = &decl;
-  }
+      : tensors_(checkpoint.tensors()), target_(target), documents_(std::move(documents)) {}
 
   void run() {
     for (const Problem& problem : documents_.problems)
       report(target_.sink, problem);
     if (!documents_.said) return undescribed();
+    make_index();
     prepare();
     if (!said_->entry.is_null() && !schemes(said_->entry)) return;
     for (const mopt_tensor_decl& decl : tensors_) {
@@ -86,11 +85,22 @@ class Reader {
 
   void say(Problem problem) const { report(target_.sink, problem); }
 
+  void make_index() {
+    index_.reserve(tensors_.size());
+    for (const mopt_tensor_decl& decl : tensors_)
+      index_[view(decl.name)] = &decl;
+  }
+
   // No description: whatever looks quantized contradicts that.
-  void undescribed() const {
+  void undescribed() {
+    const auto suspicious = [](const mopt_tensor_decl& decl) {
+      return is_code(decl.dtype) && !module_of(view(decl.name)).empty();
+    };
+    if (std::ranges::none_of(tensors_, suspicious)) return;
+    make_index();
     for (const mopt_tensor_decl& decl : tensors_) {
       const std::string_view module = module_of(view(decl.name));
-      if (module.empty() || !is_code(decl.dtype) || !stored(module, ".weight_scale")) continue;
+      if (!suspicious(decl) || !stored(module, ".weight_scale")) continue;
       say({"V106", std::string(kConfigFile), std::string(view(decl.name)),
            "weights are quantized (" + std::string(module) +
                ".weight_scale exists), but neither config.json nor hf_quant_config.json says so",
