@@ -10,6 +10,7 @@
 #include "host/compute/parallel.hpp"
 #include "host/compute/rms_norm/rms_norm.hpp"
 #include "host/graph/opset.hpp"
+#include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -21,9 +22,7 @@ using graph::ValueId;
 namespace {
 
 constexpr size_t kAlignment = 256;
-// Parameters from this size on are read in place and give their pages back after each call; smaller
-// ones are copied: in place, each could keep a megabyte of its neighbours resident.
-constexpr int64_t kTableBytes = int64_t{1} << 20;
+constexpr auto kTableBytes = static_cast<int64_t>(plan::kTableBytes);
 
 bool contains(const std::vector<ValueId>& values, ValueId v) {
   return std::find(values.begin(), values.end(), v) != values.end();

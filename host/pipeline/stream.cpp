@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "host/compute/parallel.hpp"
+#include "host/report/hash.hpp"
 
 namespace mopt::pipeline {
 
@@ -35,7 +36,19 @@ View slice_tokens(const View& all, int64_t first, int64_t count) {
   return part;
 }
 
-constexpr char kMagic[8] = {'m', 'o', 'p', 't', 'a', 'c', 't', '1'};
+// Then, as little-endian numbers of 64 bits: the next block, the rows, and before each value its
+// bytes; at the end the digest of the rows' ids and of all of it.
+constexpr char kMagic[8] = {'m', 'o', 'p', 't', 'a', 'c', 't', '2'};
+
+Xxh128 hash_of(const TokenRows& rows) {
+  Xxh128 hash;
+  for (const std::vector<int32_t>& row : rows) {
+    const uint64_t length = row.size();
+    hash.update(std::as_bytes(std::span(&length, 1)));
+    hash.update(std::as_bytes(std::span(row)));
+  }
+  return hash;
+}
 
 }  // namespace
 
@@ -125,8 +138,10 @@ void RowStream::run_head(const BlockProgram& program, const TakeLogits& fn) cons
 
 void RowStream::save(const std::filesystem::path& path) const {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  Xxh128 hash = hash_of(rows_);
   const auto put = [&](const void* data, size_t bytes) {
     out.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+    hash.update({static_cast<const std::byte*>(data), bytes});
   };
   const auto number = [&](uint64_t n) { put(&n, sizeof(n)); };
   put(kMagic, sizeof(kMagic));
@@ -138,7 +153,7 @@ void RowStream::save(const std::filesystem::path& path) const {
       put(value.view.data, static_cast<size_t>(value.view.bytes()));
     }
   }
-  put(kMagic, sizeof(kMagic));
+  out << hash.hex();
   out.close();
   if (!out)
     throw Error(MOPT_IO, "the activations could not be written; is the disk full?", path.string());
@@ -146,19 +161,25 @@ void RowStream::save(const std::filesystem::path& path) const {
 
 void RowStream::load(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
+  Xxh128 hash = hash_of(rows_);
   const auto damaged = [&] {
     return Error(MOPT_DATA_LOSS, "the saved activations are damaged or belong to other data",
                  path.string());
   };
+  const auto get = [&](void* data, size_t bytes) {
+    in.read(static_cast<char*>(data), static_cast<std::streamsize>(bytes));
+    if (!in) throw damaged();
+    hash.update({static_cast<const std::byte*>(data), bytes});
+  };
   const auto number = [&] {
     uint64_t n = 0;
-    in.read(reinterpret_cast<char*>(&n), sizeof(n));
+    get(&n, sizeof(n));
     return n;
   };
-  char magic[8] = {};
-  in.read(magic, sizeof(magic));
+  char magic[sizeof(kMagic)] = {};
+  get(magic, sizeof(magic));
   const uint64_t block = number(), rows = number();
-  if (!in || std::memcmp(magic, kMagic, sizeof(magic)) != 0 || rows != rows_.size() ||
+  if (std::memcmp(magic, kMagic, sizeof(magic)) != 0 || rows != rows_.size() ||
       block > graph_.blocks.size()) {
     throw damaged();
   }
@@ -176,12 +197,12 @@ void RowStream::load(const std::filesystem::path& path) {
       if (number() != static_cast<uint64_t>(value.view.bytes())) throw damaged();
       value.buffer = pool_->take(static_cast<size_t>(value.view.bytes()));
       value.view.data = value.buffer.get();
-      in.read(static_cast<char*>(value.view.data), value.view.bytes());
+      get(value.view.data, static_cast<size_t>(value.view.bytes()));
       live[row][v] = std::move(value);
     }
   }
-  in.read(magic, sizeof(magic));
-  if (!in || std::memcmp(magic, kMagic, sizeof(magic)) != 0) throw damaged();
+  const std::string end{std::istreambuf_iterator<char>(in), {}};
+  if (end != hash.hex()) throw damaged();
   live_ = std::move(live);
   next_block_ = block;
 }

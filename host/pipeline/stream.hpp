@@ -36,7 +36,7 @@ class RowStream {
                         int64_t count) const;
 
   // The activations before next_block, as bytes that load takes back. Throws mopt::Error (IO,
-  // DATA_LOSS when the file belongs to other rows or is cut off).
+  // DATA_LOSS when the file belongs to other rows, was changed or is cut off).
   void save(const std::filesystem::path&) const;
   void load(const std::filesystem::path&);
 

@@ -9,6 +9,9 @@ namespace mopt::plan {
 inline constexpr uint64_t kWindowBytes = uint64_t{4} << 20;
 // Of a dequantized piece of a weight, per thread, kept between calls.
 inline constexpr uint64_t kCacheBytes = uint64_t{512} << 10;
+// Parameters from this size on are read in place and give their pages back after each call; smaller
+// ones are copied: in place, each could keep a megabyte of its neighbours resident.
+inline constexpr uint64_t kTableBytes = uint64_t{1} << 20;
 // Rows of self-written text that share the reads of the weights.
 inline constexpr int64_t kSelfTextRows = 32;
 // Rows of a layer's input that its output's error is measured on.

@@ -5,6 +5,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "host/plan/cost.hpp"
+
 namespace mopt::plan {
 namespace {
 
@@ -173,7 +175,7 @@ BlockWeights block_weights(const Model& model, const Container& source, size_t b
     if (t == nullptr || !used.contains(param.value)) continue;
     const auto n = static_cast<uint64_t>(elements(t->shape));
     const uint64_t wanted = mopt_nbytes(n, dtype);
-    const bool in_place = t->plain && same(t->dtype, dtype);
+    const bool in_place = t->plain && same(t->dtype, dtype) && wanted >= kTableBytes;
     if (products.contains(param.value)) {
       // Its source, and where the type differs its copy, are there while it is packed.
       const uint64_t reading = same(t->dtype, dtype) ? wanted : wanted + mopt_nbytes(n, t->dtype);
