@@ -1,10 +1,3 @@
-# mopt_compile_quickly(target...): what runs for moments is not worth the time to optimize it.
-function(mopt_compile_quickly)
-  foreach(target IN LISTS ARGN)
-    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
-  endforeach()
-endfunction()
-
 # What tests share, compiled once; doctest's main comes with it.
 if(MOPT_TESTS AND NOT TARGET mopt_test_support)
   find_package(hwy REQUIRED CONFIG)
