@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model.hpp"
-#include "text.hpp"
+#include "mopt/error.hpp"
 
 namespace mopt::gguf {
 namespace {

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "mopt/error.hpp"
-#include "text.hpp"
 
 namespace mopt::gguf {
 namespace {

@@ -5,7 +5,6 @@
 #include <unordered_set>
 
 #include "mopt/error.hpp"
-#include "text.hpp"
 
 namespace mopt::gguf {
 namespace {

@@ -5,8 +5,8 @@
 #include <limits>
 #include <unordered_set>
 
+#include "mopt/error.hpp"
 #include "scanner.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

@@ -7,7 +7,6 @@
 
 #include "mopt/error.hpp"
 #include "scanner.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

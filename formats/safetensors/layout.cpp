@@ -11,7 +11,7 @@
 
 #include "dtypes.hpp"
 #include "header.hpp"
-#include "text.hpp"
+#include "mopt/error.hpp"
 
 namespace mopt::safetensors {
 namespace {

@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "mopt/error.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 

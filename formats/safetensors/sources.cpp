@@ -4,7 +4,6 @@
 #include <fstream>
 
 #include "mopt/error.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

@@ -1,0 +1,115 @@
+// What readers of containers share (POSIX): a file mapped into memory, and texts made once.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <span>
+#include <system_error>
+
+#include "mopt/error.hpp"
+
+namespace mopt {
+
+// A regular file, mapped read-only and private, whole. Owns the mapping, not the file: bytes that
+// another process cuts off later raise SIGBUS when they are read. Any thread may use it.
+class MappedFile {
+ public:
+  // Words and limits for the refusals.
+  struct Expected {
+    std::string_view what, remedy;  // "a GGUF file", "check the path"
+    uint64_t least_bytes = 0;
+  };
+
+  // Throws MOPT_NOT_FOUND for what is no regular file, MOPT_DATA_LOSS for one that is too short,
+  // MOPT_IO for one that cannot be read.
+  MappedFile(const std::string& path, const Expected& expected) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) {
+      const char* found = std::filesystem::exists(path, error) ? "something else" : "nothing there";
+      throw Error(MOPT_NOT_FOUND,
+                  path + ": expected " + std::string(expected.what) + ", found " + found + "; " +
+                      std::string(expected.remedy),
+                  path);
+    }
+    size_ = std::filesystem::file_size(path, error);
+    if (error) refuse(path, error);
+    if (size_ < expected.least_bytes) {
+      throw Error(MOPT_DATA_LOSS,
+                  path + ": expected at least " + std::to_string(expected.least_bytes) +
+                      " bytes, found " + std::to_string(size_) + "; " + std::string(kDamaged),
+                  path);
+    }
+    if (size_ > 0) map(path);
+  }
+  MappedFile(MappedFile&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  MappedFile& operator=(MappedFile&&) = delete;
+  ~MappedFile() {
+    if (data_ != nullptr) ::munmap(data_, size_);
+  }
+
+  // Valid as long as this object.
+  std::span<const uint8_t> bytes() const { return {static_cast<const uint8_t*>(data_), size_}; }
+
+  // Hints for bytes [begin, end), which may reach beyond the end: soon needed; not needed for now.
+  // Released bytes are read from the file again when they are touched.
+  void prefetch(uint64_t begin, uint64_t end) const { advise(begin, end, MADV_WILLNEED); }
+  void release(uint64_t begin, uint64_t end) const { advise(begin, end, MADV_DONTNEED); }
+
+ private:
+  [[noreturn]] static void refuse(const std::string& path, const std::error_code& error) {
+    throw Error(MOPT_IO,
+                path + ": expected a file that can be read, found: " + error.message() +
+                    "; check its permissions",
+                path);
+  }
+
+  void map(const std::string& path) {
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) refuse(path, {errno, std::generic_category()});
+    void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+    const std::error_code error(errno, std::generic_category());
+    ::close(file);
+    if (data == MAP_FAILED) refuse(path, error);
+    data_ = data;
+  }
+
+  // Outwards to whole pages: the mapping is read-only, so a neighbour's dropped page only has to be
+  // mapped again.
+  void advise(uint64_t begin, uint64_t end, int advice) const {
+    const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    const uint64_t first = begin / page * page;
+    const uint64_t last = std::min((end + page - 1) / page * page, size_);
+    if (first < last) ::madvise(static_cast<std::byte*>(data_) + first, last - first, advice);
+  }
+
+  void* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+// The documents of a reader by name. Any thread may ask; a text is made by the first who does and
+// stays where it is as long as this object.
+class Documents {
+ public:
+  // make(name) -> std::string; what it throws leaves nothing behind.
+  template <class Make>
+  std::string_view get(std::string_view name, const Make& make) {
+    const std::scoped_lock lock(mutex_);
+    const auto known = texts_.find(name);
+    if (known != texts_.end()) return known->second;
+    return texts_.emplace(name, make(name)).first->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::string, std::less<>> texts_;
+};
+
+}  // namespace mopt
