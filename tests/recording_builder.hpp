@@ -2,6 +2,8 @@
 // asked for without judging it.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <deque>
 #include <map>
 #include <memory>
@@ -77,5 +79,33 @@ class RecordingBuilder {
 // Names and shapes of a golden checkpoint ("models/llama"), over all its shards; empty when it is
 // not there.
 std::map<std::string, std::vector<int64_t>> checkpoint_shapes(const std::string& folder);
+
+// Adapter::build of a config.json, beside a checkpoint of these tensors.
+template <class Adapter>
+void record(RecordingBuilder& builder, const std::string& json,
+            const std::set<std::string>& tensors = {}) {
+  const FakeConfig config(json, tensors);
+  Graph graph = builder.graph();
+  Adapter::build(config.config(), graph);
+}
+
+// The graph asks for exactly the tensors of the golden checkpoints in these folders.
+template <class Adapter>
+void check_golden_parameters(const std::vector<std::string>& folders) {
+  int compared = 0;
+  for (const std::string& folder : folders) {
+    const auto stored = checkpoint_shapes(folder);
+    if (stored.empty()) continue;
+    CAPTURE(folder);
+    const std::string json = read_file(golden(folder + "/config.json"));
+    const FakeConfig config(json);
+    CHECK(Adapter::match(config.config()) > 0);
+    RecordingBuilder builder;
+    record<Adapter>(builder, json);
+    CHECK(builder.params == stored);
+    ++compared;
+  }
+  if (compared == 0) MESSAGE("skipped: the golden checkpoints are not here");
+}
 
 }  // namespace mopt::test
