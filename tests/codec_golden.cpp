@@ -74,6 +74,49 @@ Blob random_blob(DLDataType dtype, std::vector<int64_t> shape, uint32_t seed) {
   return out;
 }
 
+std::vector<Option> granularity(const char* value) {
+  return {{"granularity", std::string(value)}};
+}
+
+void check_zero_weight(const mopt_component& component, const std::vector<Option>& options) {
+  FakeHost host;
+  const Quantizer quantizer(host, component, options);
+  const auto got =
+      quantizer.quantize({blob(kBf16, {4, 32}, std::string(256, '\0')), 0, 0, "w.zero"});
+  for (const float scale : got.at("scale").as<float>())
+    CHECK(scale == 1.0f);
+  CHECK(got.at("payload").bytes == std::string(128, '\0'));
+  REQUIRE(host.warnings.size() == 1);
+  CHECK(host.warnings[0].find("w.zero") != std::string::npos);
+}
+
+Blob round_tripped(RoundTrip reference, const Blob& x, float scale) {
+  Blob out = blob(x.dtype, x.shape);
+  const TensorRef in = x.ref();
+  TensorRef to = out.ref();
+  reference(reals(*in), elements(x.shape), scale, reals_out(*to.get()));
+  return out;
+}
+
+void check_inputs(const mopt_component& component, RoundTrip reference, float bound) {
+  FakeHost host;
+  for (const DLDataType dtype : {kBf16, kF32}) {
+    const Blob x = random_blob(dtype, {3, 200}, 5);
+    const Quantizer tensor(host, component, granularity("tensor"));
+    const float scale = tensor.input_scale(MOPT_OPERAND_INPUT, absmax(x) / 2);
+    CHECK(tensor.quantize_input(MOPT_OPERAND_INPUT, x, &scale).bytes ==
+          round_tripped(reference, x, scale).bytes);
+    const Quantizer token(host, component, granularity("token"));
+    std::string want;
+    for (size_t r = 0; r < 3; ++r) {
+      const size_t bytes = x.bytes.size() / 3;
+      const Blob row = blob(dtype, {1, 200}, x.bytes.substr(r * bytes, bytes));
+      want += round_tripped(reference, row, absmax(row) / bound).bytes;
+    }
+    CHECK(token.quantize_input(MOPT_OPERAND_INPUT, x, nullptr).bytes == want);
+  }
+}
+
 void for_all_targets(const std::function<void(const std::string&)>& fn) {
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
     hwy::SetSupportedTargetsForTest(target);

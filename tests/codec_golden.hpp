@@ -36,6 +36,19 @@ void check_dequant(const Blob& got, const StoredTensor& want);
 // runs.
 Blob random_blob(DLDataType dtype, std::vector<int64_t> shape, uint32_t seed);
 
+// The options of a format whose scales are shared by `value`: "tensor", "channel", ...
+std::vector<Option> granularity(const char* value);
+
+// A weight of zeros: scales of 1, zero codes, one warning with the weight's name.
+void check_zero_weight(const mopt_component& component, const std::vector<Option>& options);
+
+// Encoding and decoding in one, element by element: what a layer sees of its input.
+using RoundTrip = void (*)(Reals x, int64_t n, float scale, RealsOut out);
+Blob round_tripped(RoundTrip reference, const Blob& x, float scale);
+
+// Inputs are rounded with the stored scale, or token by token with scales of absmax / bound.
+void check_inputs(const mopt_component& component, RoundTrip reference, float bound);
+
 // Calls fn(name) with every instruction set that this machine has chosen in turn.
 void for_all_targets(const std::function<void(const std::string&)>& fn);
 

@@ -8,8 +8,8 @@ nlohmann::json parse_json(std::string_view text) {
   return nlohmann::json::parse(text);
 }
 
-nlohmann::json read_json(const std::filesystem::path& file) {
-  return parse_json(read_file(file.string()));
+nlohmann::json read_json(const std::string& file) {
+  return parse_json(read_file(file));
 }
 
 std::string json_text(const nlohmann::json& value) {

@@ -3,14 +3,14 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 namespace mopt::test {
 
 nlohmann::json parse_json(std::string_view text);
-nlohmann::json read_json(const std::filesystem::path& file);
+nlohmann::json read_json(const std::string& file);
 std::string json_text(const nlohmann::json&);
 
 }  // namespace mopt::test

@@ -9,19 +9,22 @@ if(MOPT_TESTS AND NOT TARGET mopt_test_support)
   mopt_compile_quickly(mopt_test_support)
 endif()
 
-# mopt_add_tests(name LIBRARIES ...): one doctest binary from every *_test.cpp of this folder and
-# below, registered with CTest. GOLDEN cases read MOPT_GOLDEN (tests/golden) and MOPT_SHARED.
+# mopt_add_tests(name [PLUGIN target] [LIBRARIES ...]): one doctest binary from every *_test.cpp of this
+# folder and below, linked with the objects of the plugin, registered with CTest. GOLDEN cases read MOPT_GOLDEN (tests/golden) and MOPT_SHARED.
 function(mopt_add_tests name)
   if(NOT MOPT_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "" "LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "PLUGIN" "LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
   if(NOT sources)
     return()
   endif()
   add_executable(${name}_test ${sources})
   target_link_libraries(${name}_test PRIVATE ${arg_LIBRARIES} mopt_test_support)
+  if(arg_PLUGIN)
+    target_sources(${name}_test PRIVATE $<TARGET_OBJECTS:${arg_PLUGIN}>)
+  endif()
   mopt_compile_quickly(${name}_test)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
   set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)

@@ -3,15 +3,20 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <span>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "mopt/error.hpp"
 
@@ -30,16 +35,17 @@ class MappedFile {
   // Throws MOPT_NOT_FOUND for what is no regular file, MOPT_DATA_LOSS for one that is too short,
   // MOPT_IO for one that cannot be read.
   MappedFile(const std::string& path, const Expected& expected) {
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path, error)) {
-      const char* found = std::filesystem::exists(path, error) ? "something else" : "nothing there";
+    struct stat status = {};
+    const bool found = ::stat(path.c_str(), &status) == 0;
+    if (!found && errno != ENOENT && errno != ENOTDIR) refuse(path);
+    if (!found || !S_ISREG(status.st_mode)) {
       throw Error(MOPT_NOT_FOUND,
-                  path + ": expected " + std::string(expected.what) + ", found " + found + "; " +
+                  path + ": expected " + std::string(expected.what) + ", found " +
+                      (found ? "something else" : "nothing there") + "; " +
                       std::string(expected.remedy),
                   path);
     }
-    size_ = std::filesystem::file_size(path, error);
-    if (error) refuse(path, error);
+    size_ = static_cast<uint64_t>(status.st_size);
     if (size_ < expected.least_bytes) {
       throw Error(MOPT_DATA_LOSS,
                   path + ": expected at least " + std::to_string(expected.least_bytes) +
@@ -64,20 +70,24 @@ class MappedFile {
   void release(uint64_t begin, uint64_t end) const { advise(begin, end, MADV_DONTNEED); }
 
  private:
-  [[noreturn]] static void refuse(const std::string& path, const std::error_code& error) {
+  [[noreturn]] static void refuse(const std::string& path) {
     throw Error(MOPT_IO,
-                path + ": expected a file that can be read, found: " + error.message() +
-                    "; check its permissions",
+                path + ": expected a file that can be read, found: " +
+                    std::generic_category().message(errno) + "; check its permissions",
                 path);
   }
 
   void map(const std::string& path) {
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) refuse(path, {errno, std::generic_category()});
+    if (file < 0) refuse(path);
     void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-    const std::error_code error(errno, std::generic_category());
+    if (data == MAP_FAILED) {
+      const int reason = errno;
+      ::close(file);
+      errno = reason;
+      refuse(path);
+    }
     ::close(file);
-    if (data == MAP_FAILED) refuse(path, error);
     data_ = data;
   }
 
