@@ -147,6 +147,10 @@ bool Description::mixed() const {
   });
 }
 
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent);
+}
+
 Json parse_config(std::string_view text) {
   if (text.empty()) return nullptr;
   try {
