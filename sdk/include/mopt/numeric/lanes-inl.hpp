@@ -3,8 +3,8 @@
 // for bit the scalar functions of this folder; whoever uses it needs Highway.
 //
 // Speed: an element costs about one vector instruction of 32 bytes (widen, divide, round, pack), so
-// one core of a 2.6 GHz Zen 4 encodes 7 (NVFP4) to 16 (INT8) GB/s of bf16 from cache, where its
-// memory gives 22 GB/s; two cores are at what their memory gives (tests/bench/encode_bench.cpp).
+// one core of a 2.6 GHz Zen 4 encodes 7 (NVFP4) to 16 (INT8) GB/s of bf16 from cache and 6 to 11
+// from memory, where a plain read gets 23: arithmetic is the limit (tests/bench/encode_bench.cpp).
 #if defined(MOPT_NUMERIC_LANES_INL) == defined(HWY_TARGET_TOGGLE)
 #  ifdef MOPT_NUMERIC_LANES_INL
 #    undef MOPT_NUMERIC_LANES_INL
