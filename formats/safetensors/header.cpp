@@ -50,6 +50,9 @@ class Parser {
     }
     uint64_t n = 0;
     std::memcpy(&n, bytes_.data(), 8);
+    if (std::memcmp(bytes_.data(), "version ", 8) == 0) {
+      damaged("expected a header, found a pointer of Git LFS in place of the weights");
+    }
     if (n > kMaxHeader) {
       damaged("expected a header of at most 100000000 bytes, found a length of " +
               std::to_string(n));

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "mopt/error.hpp"
+#include "mopt/format.h"
 #include "scanner.hpp"
 
 namespace mopt::safetensors {
@@ -77,8 +78,11 @@ class Parser {
   uint32_t file(std::string_view tensor, std::string_view name) {
     if (!out_.files.empty() && out_.files[last_] == name) return last_;
     if (!stays_inside(name)) {
-      damaged("expected tensor " + in_quotes(tensor) +
-              " in a file of this directory, found the file name " + in_quotes(name));
+      throw Error(MOPT_OUTSIDE,
+                  path_ + ": expected tensor " + in_quotes(tensor) +
+                      " in a file of this directory, found the file name " + in_quotes(name) +
+                      "; put the file beside the index",
+                  path_);
     }
     const auto [at, fresh] = numbers_.emplace(name, static_cast<uint32_t>(out_.files.size()));
     if (fresh) out_.files.emplace_back(name);

@@ -72,10 +72,12 @@ void Reader::check_index(const Host& host, const Index& index) const {
   };
   std::unordered_map<std::string_view, Home> homes;
   homes.reserve(tensors_.size());
-  const auto damaged = [](std::string_view tensor, const std::string& sentence) {
-    throw Error(MOPT_DATA_LOSS,
-                "tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
-                std::string(tensor));
+  const std::string path = (fs::path(directory_) / kIndexName).string();
+  const auto damaged = [&path](std::string_view tensor, const std::string& sentence) {
+    throw Error(
+        MOPT_DATA_LOSS,
+        path + ": tensor " + in_quotes(tensor) + ": " + sentence + "; fetch the checkpoint again",
+        path);
   };
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const auto [at, fresh] = homes.emplace(entry(i).name, Home{tensors_[i].file, false});

@@ -157,10 +157,10 @@ TEST_CASE_FIXTURE(Fixture, "an index that lies is refused") {
     const char* says;
   };
   const Case cases[] = {
-      {index(R"({"a":"../o.safetensors"})"), MOPT_DATA_LOSS, "in a file of this directory"},
-      {index("{\"a\":\"" + outside + "\"}"), MOPT_DATA_LOSS, "in a file of this directory"},
-      {index(R"({"a":"sub/../../o.safetensors"})"), MOPT_DATA_LOSS, "in a file of this directory"},
-      {index(R"({"a":""})"), MOPT_DATA_LOSS, "in a file of this directory"},
+      {index(R"({"a":"../o.safetensors"})"), MOPT_OUTSIDE, "in a file of this directory"},
+      {index("{\"a\":\"" + outside + "\"}"), MOPT_OUTSIDE, "in a file of this directory"},
+      {index(R"({"a":"sub/../../o.safetensors"})"), MOPT_OUTSIDE, "in a file of this directory"},
+      {index(R"({"a":""})"), MOPT_OUTSIDE, "in a file of this directory"},
       {index(R"({"a":"s3.safetensors"})"), MOPT_NOT_FOUND, "found nothing"},
       {index(R"({"a":"s1.safetensors","b":"s1.safetensors"})"), MOPT_DATA_LOSS, "found nowhere"},
       {index(R"({"a":"s1.safetensors","b":"s2.safetensors"})"), MOPT_DATA_LOSS,
@@ -191,8 +191,8 @@ TEST_CASE_FIXTURE(Fixture, "directories without safetensors say what is missing"
   CHECK(refusal(dir / "nothing", MOPT_NOT_FOUND).find("found nothing there") != std::string::npos);
   CHECK(refusal(dir.path(), MOPT_NOT_FOUND).find("no .safetensors file") != std::string::npos);
   dir.write("pytorch_model.bin", "PK");
-  CHECK(refusal(dir.path(), MOPT_UNSUPPORTED).find("torch.load") != std::string::npos);
-  CHECK(refusal(dir / "pytorch_model.bin", MOPT_UNSUPPORTED).find("convert") != std::string::npos);
+  CHECK(refusal(dir.path(), MOPT_EXECUTABLE).find("torch.load") != std::string::npos);
+  CHECK(refusal(dir / "pytorch_model.bin", MOPT_EXECUTABLE).find("convert") != std::string::npos);
   CHECK(Reader::probe(dir.path().native(), {}) > 0);
   dir.write("a.safetensors", one("a", 1));
   CHECK(open(dir.path()).count() == 1);

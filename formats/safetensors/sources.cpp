@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "mopt/error.hpp"
+#include "mopt/format.h"
 
 namespace mopt::safetensors {
 namespace {
@@ -16,8 +17,29 @@ bool is_pickle(const fs::path& path) {
          extension == ".pkl";
 }
 
+// A header's length below 2^32 and its first byte.
+bool is_header(std::string_view head) {
+  return head.size() > 8 && head.substr(4, 5) == std::string_view("\0\0\0\0{", 5);
+}
+
+// By its first bytes: protocol 2 or later, or the zip file around one that torch writes. The length
+// of a header may begin with the same bytes.
+bool is_pickle(std::string_view head) {
+  if (is_header(head)) return false;
+  return head.starts_with("PK\x03\x04") ||
+         (head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5);
+}
+
+std::string head_of(const fs::path& file) {
+  std::string head(9, '\0');
+  std::ifstream in(file, std::ios::binary);
+  in.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<size_t>(in.gcount()));
+  return head;
+}
+
 [[noreturn]] void refuse_pickle(const fs::path& file) {
-  throw Error(MOPT_UNSUPPORTED,
+  throw Error(MOPT_EXECUTABLE,
               file.string() +
                   ": expected safetensors, found a pickle, which can execute code when it is "
                   "opened; convert it where it is trusted: load it with torch.load(FILE, "
@@ -54,7 +76,7 @@ Sources from_directory(const fs::path& directory) {
   fs::path pickle;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     if (entry.path().extension() == ".safetensors") found.push_back(entry.path().string());
-    if (is_pickle(entry.path())) pickle = entry.path();
+    if (is_pickle(entry.path()) && (pickle.empty() || entry.path() < pickle)) pickle = entry.path();
   }
   if (found.size() == 1) return {directory, found, {}};
   if (found.empty() && !pickle.empty()) refuse_pickle(pickle);
@@ -71,7 +93,9 @@ Sources from_directory(const fs::path& directory) {
 
 }  // namespace
 
-Sources find_sources(const std::string& path) {
+namespace {
+
+Sources look_for(const std::string& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
@@ -82,9 +106,19 @@ Sources find_sources(const std::string& path) {
                 path);
   }
   if (fs::is_directory(status)) return from_directory(path);
-  if (is_pickle(path)) refuse_pickle(path);
+  if (is_pickle(fs::path(path))) refuse_pickle(path);
   const fs::path parent = fs::path(path).parent_path();
   return {parent.empty() ? fs::path(".") : parent, {path}, {}};
+}
+
+}  // namespace
+
+Sources find_sources(const std::string& path) {
+  Sources sources = look_for(path);
+  for (const std::string& file : sources.files) {
+    if (is_pickle(std::string_view(head_of(file)))) refuse_pickle(file);
+  }
+  return sources;
 }
 
 int probe(const fs::path& path, std::string_view head) {
@@ -97,8 +131,8 @@ int probe(const fs::path& path, std::string_view head) {
     return 1;
   }
   if (path.extension() == ".safetensors") return 100;
-  if (is_pickle(path)) return 1;
-  return head.size() > 8 && head.substr(4, 5) == std::string_view("\0\0\0\0{", 5) ? 50 : 0;
+  if (is_pickle(path) || is_pickle(head)) return 1;
+  return is_header(head) ? 50 : 0;
 }
 
 }  // namespace mopt::safetensors

@@ -1,14 +1,12 @@
 // `mopt-host eval` and `mopt-host logits`.
 #include "host/pipeline/evaluate.hpp"
 
-#include <limits>
-
 #include "host/cli/arguments.hpp"
 #include "host/cli/commands.hpp"
 #include "host/cli/layout.hpp"
 #include "host/cli/models.hpp"
-#include "host/cli/windows.hpp"
 #include "host/pipeline/calibrate.hpp"
+#include "host/pipeline/windows.hpp"
 #include "host/report/json.hpp"
 #include "host/text/data.hpp"
 
@@ -30,34 +28,17 @@ pipeline::EvalOptions eval_options(App& app, const Checkpoint& checkpoint, Preci
   return options;
 }
 
-TokenRows id_rows(App& app, const Checkpoint& checkpoint, const std::string& source) {
+pipeline::TokenRows id_rows(App& app, const Checkpoint& checkpoint, const std::string& source) {
   return text::load_ids(source, pipeline::id_opener(app.registry()), vocabulary_of(checkpoint));
 }
 
-TokenRows text_rows(App& app, const Checkpoint& checkpoint, const EvalOptions& options) {
-  if (options.text->ends_with(".safetensors")) {
-    usage_error("--text: '" + *options.text + "' is a file of ids", "give it with --ids");
+pipeline::TokenRows windows_of(const Checkpoint& checkpoint, const EvalOptions& options) {
+  if (options.text && !options.text->ends_with(".txt") && !options.text->ends_with(".jsonl")) {
+    usage_error("--text: '" + *options.text + "' is neither .txt nor .jsonl",
+                "give a file of ids with --ids");
   }
-  text::DataRequest request;
-  request.sources = {*options.text};
-  request.samples = std::numeric_limits<int64_t>::max();
-  request.seq_len = options.window;
-  request.vocab_size = vocabulary_of(checkpoint);
-  return text::load_rows(request, &checkpoint.tokenizer(), pipeline::id_opener(app.registry()))
-      .rows;
-}
-
-TokenRows windows_of(App& app, const Checkpoint& checkpoint, const EvalOptions& options) {
-  const TokenRows rows =
-      options.ids ? id_rows(app, checkpoint, *options.ids) : text_rows(app, checkpoint, options);
-  TokenRows windows = limit_tokens(cut_windows(rows, options.window), options.max_tokens);
-  if (!windows.empty()) return windows;
-  Diagnostic d;
-  d.code = "D105";
-  d.file = options.ids ? *options.ids : *options.text;
-  d.message = "expected rows of at least two tokens, found none";
-  d.remedy = "give more data";
-  throw Failure(std::move(d));
+  return pipeline::eval_windows(
+      {options.ids ? *options.ids : *options.text, options.window, options.max_tokens}, checkpoint);
 }
 
 std::string document(const pipeline::Scores& s) {
@@ -109,7 +90,7 @@ Exit run_eval(App& app, const EvalOptions& options) {
     reference = Checkpoint::open(app.registry(), *options.reference);
     check_vocabularies(*checkpoint, *reference);
   }
-  const TokenRows windows = windows_of(app, *checkpoint, options);
+  const pipeline::TokenRows windows = windows_of(*checkpoint, options);
   const pipeline::Scores scores = pipeline::evaluate(
       *checkpoint, windows, eval_options(app, *checkpoint, options.precision), reference.get());
   Console& console = app.console();
@@ -119,7 +100,7 @@ Exit run_eval(App& app, const EvalOptions& options) {
 
 Exit run_logits(App& app, const LogitsOptions& options) {
   const auto checkpoint = open_model(app, options.path);
-  const TokenRows rows = id_rows(app, *checkpoint, options.ids);
+  const pipeline::TokenRows rows = id_rows(app, *checkpoint, options.ids);
   const std::vector<int64_t> shape = pipeline::write_logits(
       *checkpoint, rows, eval_options(app, *checkpoint, options.precision), options.out);
   Console& console = app.console();

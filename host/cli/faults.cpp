@@ -1,5 +1,7 @@
 #include "host/cli/faults.hpp"
 
+#include "mopt/format.h"
+
 #include <filesystem>
 #include <new>
 
@@ -18,6 +20,7 @@ constexpr Row kRows[] = {
     {MOPT_INVALID_ARGUMENT, "E303"}, {MOPT_NOT_FOUND, "M101"}, {MOPT_UNSUPPORTED, "M102"},
     {MOPT_OUT_OF_MEMORY, "R101"},    {MOPT_CANCELLED, "I101"}, {MOPT_IO, "M101"},
     {MOPT_DATA_LOSS, "M103"},        {MOPT_DEVICE, "R103"},    {MOPT_ABI_MISMATCH, "P103"},
+    {MOPT_EXECUTABLE, "M105"},       {MOPT_OUTSIDE, "M106"},
 };
 
 const char* code_of(mopt_code code) {
@@ -49,10 +52,7 @@ Diagnostic diagnostic_of(const Error& e) {
   const bool is_file = e.where().find('/') != std::string::npos ||
                        std::filesystem::exists(e.where(), failed) || d.code == "M101";
   (is_file ? d.file : d.tensor) = e.where();
-  // Some sentences begin with the place, which stands in front already.
-  if (!e.where().empty() && d.message.starts_with(e.where() + ": ")) {
-    d.message.erase(0, e.where().size() + 2);
-  }
+  d.message = without_place(e.what(), d.file, d.tensor);
   if (d.code == "X101") d.remedy = kReport;
   return d;
 }

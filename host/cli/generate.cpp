@@ -4,6 +4,7 @@
 #include "host/cli/arguments.hpp"
 #include "host/cli/commands.hpp"
 #include "host/cli/models.hpp"
+#include "host/pipeline/calibrate.hpp"
 #include "host/report/json.hpp"
 
 namespace mopt::cli {

@@ -132,9 +132,12 @@ constexpr CommandSpec kCommands[] = {
      "mopt-host explain E301\n"
      "mopt-host explain attn.q\n"},
     {"inspect", "PATH", 1, "what a model's files hold",
-     "Prints format, element types, tensors and metadata. Reads headers only.", kInspect,
+     "Prints format, element types, tensors and metadata. Reads headers only. With --verbose also "
+     "the graph that the model's adapter builds: blocks, operations, operands, extents.",
+     kInspect,
      "mopt-host inspect ./Qwen3-8B\n"
-     "mopt-host inspect model.gguf --tensors\n"},
+     "mopt-host inspect model.gguf --tensors\n"
+     "mopt-host inspect ./Qwen3-8B --verbose\n"},
     {"verify", "DIR", 1, "is a checkpoint whole, and do engines take it",
      "Checks tensors against the config, scales, merged layers and the index. Ends with 4 unless "
      "all is well.",

@@ -1,10 +1,13 @@
 // `mopt-host inspect`.
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <sstream>
 
 #include "host/cli/commands.hpp"
 #include "host/cli/layout.hpp"
 #include "host/cli/stored_scheme.hpp"
+#include "host/pipeline/checkpoint.hpp"
 #include "host/report/json.hpp"
 
 namespace mopt::cli {
@@ -117,6 +120,15 @@ std::string tensor_table(const Contents& c, TensorList which, int width) {
   return out;
 }
 
+// printable, but for the ends of lines.
+std::string printable_lines(const std::string& text) {
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);)
+    out += printable(line) + "\n";
+  return out;
+}
+
 std::string metadata_text(const Container& container, int width) {
   std::vector<Entry> list;
   const Json metadata = metadata_of(container);
@@ -129,11 +141,29 @@ std::string metadata_text(const Container& container, int width) {
   return list.empty() ? "" : "\nmetadata:\n" + entries(list, width);
 }
 
+// The graph of an adapter that knows the model; else why there is none.
+std::string graph_text(App& app, const Container& container) {
+  std::string why = "it has no config.json";
+  try {
+    const std::string_view config = container.document("config.json");
+    if (!config.empty()) {
+      return "\n" + printable_lines(graph::print(graph::adapt(app.registry(), container,
+                                                              graph::ModelConfig(config), "auto")));
+    }
+  } catch (const Error& e) {
+    why = e.what();
+  }
+  return "\nno graph: " + printable(why) + "\n";
+}
+
 }  // namespace
 
 Exit run_inspect(App& app, const InspectOptions& options) {
   const Registry& registry = app.registry();
-  const Container container = Container::open(registry, options.path);
+  std::optional<Container> opened;
+  pipeline::as_model_failure(options.path.string(),
+                             [&] { opened.emplace(Container::open(registry, options.path)); });
+  const Container& container = *opened;
   const StoredLayout layout = read_layout(registry, container);
   Console& console = app.console();
   for (const CheckpointProblem& p : layout.read.problems) {
@@ -147,6 +177,7 @@ Exit run_inspect(App& app, const InspectOptions& options) {
     const int width = console.width();
     console.text(summary(contents, width) + "\n" + tensor_table(contents, options.tensors, width) +
                  metadata_text(container, width));
+    if (app.options().verbosity == Verbosity::kVerbose) console.text(graph_text(app, container));
   }
   return Exit::kDone;
 }

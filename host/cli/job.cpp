@@ -8,6 +8,7 @@
 #include "host/cli/layout.hpp"
 #include "host/cli/plan_text.hpp"
 #include "host/cli/signals.hpp"
+#include "host/pipeline/resources.hpp"
 #include "host/pipeline/run.hpp"
 #include "host/report/version.hpp"
 
@@ -119,6 +120,7 @@ Exit check(App& app, const JobOptions& options) {
     say_recipe(app, options, job);
     for (const Diagnostic& d : early_warnings(job))
       console.report(d);
+    pipeline::check_memory(job, app.options().memory_limit);
     if (app.json()) {
       console.document(plan_document(job));
     } else {

@@ -14,15 +14,6 @@ std::unique_ptr<pipeline::Checkpoint> open_tensors(App& app, const std::filesyst
   return pipeline::Checkpoint::open(app.registry(), path, "none");
 }
 
-int64_t vocabulary_of(const pipeline::Checkpoint& checkpoint) {
-  const graph::Model& model = checkpoint.required_graph();
-  for (const graph::Op& op : model.ops) {
-    if (op.kind == graph::OpKind::kEmbedding) return model.values[op.in[1]].dims[0];
-  }
-  throw Error(MOPT_UNSUPPORTED, "the model has no embedding of tokens; expected a language model",
-              checkpoint.container().path().string());
-}
-
 pipeline::ForwardOptions forward_options(App& app, const pipeline::Checkpoint& checkpoint,
                                          Precision precision) {
   pipeline::ForwardOptions options;

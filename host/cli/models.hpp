@@ -17,7 +17,4 @@ std::unique_ptr<pipeline::Checkpoint> open_tensors(App&, const std::filesystem::
 // The model's own type, unless --dtype float32 was given.
 pipeline::ForwardOptions forward_options(App&, const pipeline::Checkpoint&, Precision);
 
-// The size of the vocabulary that its embedding has.
-int64_t vocabulary_of(const pipeline::Checkpoint&);
-
 }  // namespace mopt::cli

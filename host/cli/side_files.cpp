@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "host/report/json.hpp"
+#include "mopt/python_json.hpp"
 
 namespace mopt::cli {
 namespace {
@@ -42,13 +43,13 @@ std::string written_type(const std::vector<TensorDecl>& written) {
 }
 
 std::string plain_config(std::string_view text, const std::vector<TensorDecl>& written) {
-  Json config = Json::parse(text, nullptr, false);
+  Json config = Json::parse(standard_json(text), nullptr, false);
   if (!config.is_object()) return std::string(text);
   config.erase("quantization_config");
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (config.contains(key)) config[key] = written_type(written);
   }
-  return config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return python_json(config.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
 void write_text(const fs::path& file, std::string_view text) {

@@ -14,7 +14,10 @@ void require_checkpoint(App& app, const std::filesystem::path& directory) {
   try {
     Container::open(app.registry(), directory);
   } catch (const Error& e) {
-    if (e.code() == MOPT_NOT_FOUND || e.code() == MOPT_UNSUPPORTED) throw;
+    const bool is_none =
+        e.code() == MOPT_NOT_FOUND || e.code() == MOPT_UNSUPPORTED || e.code() == MOPT_EXECUTABLE;
+    if (is_none && e.where() == directory.string())
+      throw Failure(pipeline::model_fault(directory.string(), e));
   }
 }
 
@@ -32,8 +35,12 @@ Exit run_verify(App& app, const VerifyOptions& options) {
   require_checkpoint(app, options.directory);
   std::unique_ptr<pipeline::Checkpoint> source;
   if (options.source) source = open_tensors(app, *options.source);
-  const Report::Verify v =
-      pipeline::verify({app.registry(), options.directory, options.engines, source.get(), {}});
+  const Report::Verify v = pipeline::verify({app.registry(),
+                                             options.directory,
+                                             options.engines,
+                                             source.get(),
+                                             {},
+                                             pipeline::Depth::kFull});
   if (app.json()) {
     app.console().document(
         json_page({{"ok", v.ok}, {"format", v.format}, {"problems", json_problems(v.problems)}}));

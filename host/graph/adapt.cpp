@@ -5,10 +5,20 @@
 #include <nlohmann/json.hpp>
 
 #include "host/graph/builder.hpp"
+#include "mopt/python_json.hpp"
 
 namespace mopt::graph {
 
 using Json = nlohmann::json;
+
+namespace {
+
+// NaN or an infinity, which the standard's JSON has no numbers for.
+std::optional<double> not_finite(const Json& node) {
+  return node.is_string() ? marked_number(node.get_ref<const std::string&>()) : std::nullopt;
+}
+
+}  // namespace
 
 struct ModelConfig::Impl {
   Json json;
@@ -32,6 +42,7 @@ struct ModelConfig::Impl {
     if (node.is_boolean()) return {MOPT_BOOL, 0, {.i = node.get<bool>()}};
     if (node.is_number_integer()) return {MOPT_INT, 0, {.i = node.get<int64_t>()}};
     if (node.is_number()) return {MOPT_FLOAT, 0, {.f = node.get<double>()}};
+    if (const auto number = not_finite(node)) return {MOPT_FLOAT, 0, {.f = *number}};
     if (node.is_string()) return {MOPT_STR, 0, {.s = str(node.get_ref<const std::string&>())}};
     if (node.is_object()) return {MOPT_MAP, 0, {.i = 0}};
     if (!node.is_array()) return {MOPT_NONE, 0, {.i = 0}};
@@ -43,12 +54,15 @@ struct ModelConfig::Impl {
   }
 };
 
-ModelConfig::ModelConfig(std::string_view json) : impl_(std::make_unique<Impl>()) {
-  impl_->json = Json::parse(json, nullptr, false);
+ModelConfig::ModelConfig(std::string_view json, const std::string& file)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->json = Json::parse(standard_json(json), nullptr, false);
   if (!impl_->json.is_object()) {
-    throw Error(MOPT_DATA_LOSS, "config.json: expected a JSON object, found " +
-                                    std::string(json.empty() ? "no such file" : "something else") +
-                                    "; copy it from the model's repository");
+    throw Error(MOPT_DATA_LOSS,
+                file + ": expected a JSON object, found " +
+                    (json.empty() ? "no such file" : "something else") +
+                    "; copy it from the model's repository",
+                file);
   }
 }
 
@@ -63,7 +77,8 @@ mopt_value ModelConfig::get(std::string_view path) const {
 
 std::string ModelConfig::text(std::string_view path) const {
   const Json* node = impl_->at(path);
-  return node != nullptr && node->is_string() ? node->get<std::string>() : "";
+  const bool text = node != nullptr && node->is_string() && !not_finite(*node);
+  return text ? node->get<std::string>() : "";
 }
 
 std::optional<int64_t> ModelConfig::integer(std::string_view path) const {

@@ -12,8 +12,9 @@ namespace mopt::graph {
 // config.json by dotted path; the values that it hands out live as long as it does.
 class ModelConfig {
  public:
-  // Throws mopt::Error (DATA_LOSS) when the text is not a JSON object.
-  explicit ModelConfig(std::string_view json);
+  // `file`: its name, for messages. Throws mopt::Error (DATA_LOSS, about that file) when the text
+  // is not a JSON object.
+  explicit ModelConfig(std::string_view json, const std::string& file = "config.json");
   ~ModelConfig();
   mopt_value get(std::string_view path) const;
   std::string text(std::string_view path) const;  // empty when absent
@@ -28,7 +29,8 @@ class ModelConfig {
 };
 
 // `adapter`: a component name, or "auto" for the one that claims the configuration most. Throws
-// mopt::Error: NOT_FOUND no adapter fits, INVALID_ARGUMENT it refuses a setting.
+// mopt::Error: NOT_FOUND no adapter fits, UNSUPPORTED it refuses a setting, INVALID_ARGUMENT a
+// setting is missing or of the wrong type, INTERNAL the graph is not valid.
 Model adapt(const Registry&, const Container&, const ModelConfig&, std::string_view adapter);
 
 // Throws DATA_LOSS naming the first parameter that the checkpoint lacks or holds in another shape.

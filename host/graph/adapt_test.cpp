@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
+#include "mopt/python_json.hpp"
 #include "tests/json.hpp"
 #include "tests/model_files.hpp"
 
@@ -22,6 +25,29 @@ struct Fixture {
     return model;
   }
 };
+
+TEST_CASE("a configuration with Python's words for what is no number is read") {
+  const ModelConfig config(
+      R"({"a": NaN, "b": -Infinity, "c": [1, Infinity], "d": "NaN, \" -Infinity",)"
+      R"("e": {"NaN": 1}})");
+  CHECK(config.get("a").type == MOPT_FLOAT);
+  CHECK(std::isnan(config.get("a").as.f));
+  CHECK(config.get("b").as.f == -INFINITY);
+  CHECK(config.get("c").as.list[1].as.f == INFINITY);
+  CHECK(config.text("a").empty());
+  CHECK(config.text("d") == "NaN, \" -Infinity");
+  CHECK(config.integer("e.NaN") == 1);
+}
+
+TEST_CASE("such a text comes back as it was, whatever else it holds") {
+  for (const char* text :
+       {R"({"a":NaN,"b":[Infinity,-Infinity,NaN]})", R"({"NaN":"-Infinity","x":"\\"})",
+        R"({"a":"\"NaN","b":"Infinity\\","c":-1})", "NaN", "", "\"", "\\"}) {
+    CAPTURE(text);
+    CHECK(python_json(standard_json(text)) == text);
+  }
+  CHECK(standard_json(R"({"a":"NaN"})") == R"({"a":"NaN"})");
+}
 
 TEST_CASE("a configuration is read by dotted path") {
   const ModelConfig c(R"({"a":{"b":{"c":7}},"list":[1,2,3],"text":"x","flag":true,"null":null,

@@ -242,9 +242,8 @@ void Builder::check_outputs() const {
 }
 
 Model Builder::finish(std::string architecture) {
-  if (!fault_.empty())
-    throw Error(MOPT_INVALID_ARGUMENT, "the adapter built no valid graph: " + fault_);
-  if (open_block_ >= 0) throw Error(MOPT_FAILED_PRECONDITION, "the adapter left a block open");
+  if (!fault_.empty()) throw Error(MOPT_INTERNAL, "the adapter built no valid graph: " + fault_);
+  if (open_block_ >= 0) throw Error(MOPT_INTERNAL, "the adapter left a block open");
   for (const char* name : {"ids", "positions"}) {
     if (!model_.inputs.contains(name)) {
       throw Error(MOPT_INVALID_ARGUMENT,

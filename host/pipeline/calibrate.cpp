@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "host/compute/absmax/absmax.hpp"
+#include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -11,9 +12,6 @@ using compute::View;
 using graph::ValueId;
 
 namespace {
-
-// Rows of a layer's input that its output's error is measured on.
-constexpr int64_t kSampleTokens = 64;
 
 std::vector<int64_t> as_int64(const Container& file, const mopt::StoredTensor& t) {
   std::vector<int64_t> values(static_cast<size_t>(elements(t.shape)));
@@ -39,12 +37,18 @@ std::vector<int64_t> as_int64(const Container& file, const mopt::StoredTensor& t
   return values;
 }
 
-int64_t vocabulary_of(const Checkpoint& checkpoint) {
-  const graph::Model& model = checkpoint.required_graph();
-  for (const graph::Op& op : model.ops) {
-    if (op.kind == graph::OpKind::kEmbedding) return model.values[op.in[1]].dims[0];
+enum class Values { kRead, kLeave };
+
+// The two-dimensional integer tensors of a file; with kLeave only their headers are looked at.
+std::vector<text::IdMatrix> id_matrices(const Container& file, Values values) {
+  std::vector<text::IdMatrix> matrices;
+  for (const mopt::StoredTensor& t : file.tensors()) {
+    const bool integer = (t.dtype.code == kDLInt || t.dtype.code == kDLUInt) && t.dtype.bits >= 8;
+    if (t.shape.size() != 2 || !integer) continue;
+    matrices.push_back({std::string(t.name), t.shape[0], t.shape[1], {}});
+    if (values == Values::kRead) matrices.back().values = as_int64(file, t);
   }
-  return 0;
+  return matrices;
 }
 
 [[noreturn]] void fail(std::string code, std::string tensor, std::string message,
@@ -59,21 +63,45 @@ int64_t vocabulary_of(const Checkpoint& checkpoint) {
 
 }  // namespace
 
+int64_t vocabulary_of(const Checkpoint& checkpoint) {
+  const graph::Model& model = checkpoint.required_graph();
+  for (const graph::Op& op : model.ops) {
+    if (op.kind == graph::OpKind::kEmbedding) return model.values[op.in[1]].dims[0];
+  }
+  throw Error(MOPT_UNSUPPORTED, "the model has no embedding of tokens; expected a language model",
+              checkpoint.container().path().string());
+}
+
 DLDataType compute_type(const Checkpoint& checkpoint) {
   return same(checkpoint.dtype(), kBf16) ? kBf16 : kF32;
 }
 
 text::OpenIds id_opener(const Registry& registry) {
   return [&registry](const std::string& path) {
-    std::vector<text::IdMatrix> matrices;
-    const Container file = Container::open(registry, path);
-    for (const mopt::StoredTensor& t : file.tensors()) {
-      const bool integer = (t.dtype.code == kDLInt || t.dtype.code == kDLUInt) && t.dtype.bits >= 8;
-      if (t.shape.size() != 2 || !integer) continue;
-      matrices.push_back({std::string(t.name), t.shape[0], t.shape[1], as_int64(file, t)});
-    }
-    return matrices;
+    return id_matrices(Container::open(registry, path), Values::kRead);
   };
+}
+
+std::optional<int64_t> known_rows(const Calibration& calibration, const Registry& registry) {
+  int64_t rows = 0;
+  for (const PlacedText& data : calibration.data) {
+    if (data.value == "self") return std::nullopt;
+    const text::SourcePath source = text::split_source(data.value);
+    if (!source.file.ends_with(".safetensors")) return std::nullopt;
+    const Container file = Container::open(registry, source.file);
+    rows += text::count_ids(id_matrices(file, Values::kLeave), source.key, source.file);
+  }
+  return rows;
+}
+
+std::optional<Diagnostic> few_rows(const Calibration& calibration, int64_t rows) {
+  if (rows >= calibration.samples.value) return std::nullopt;
+  Diagnostic d;
+  d.code = "W103";
+  d.message = "the data has " + std::to_string(rows) + " rows, the recipe asks for " +
+              std::to_string(calibration.samples.value) + "; all are used";
+  d.severity = Severity::kWarning;
+  return d;
 }
 
 text::Rows calibration_rows(const Calibration& calibration, const Checkpoint& source) {
@@ -104,7 +132,7 @@ void CalibrationPass::look(Seen& seen, size_t row, const View& x) {
   seen.reached[row] = 1;
   if (found.first_not_finite >= 0) seen.absmax[row] = INFINITY;
   if (row != 0 || seen.sample) return;
-  const int64_t tokens = std::min(kSampleTokens, x.rows());
+  const int64_t tokens = std::min(plan::kSampleTokens, x.rows());
   seen.sample = allocate(x.dtype, {tokens, x.columns()});
   std::memcpy(seen.sample.data<char>(), x.data, mopt::nbytes(*seen.sample));
 }

@@ -17,8 +17,16 @@ namespace mopt::pipeline {
 // Integer matrices of a safetensors file, for id files.
 text::OpenIds id_opener(const Registry&);
 
+// Rows of the embedding: every id lies below.
+int64_t vocabulary_of(const Checkpoint&);
+
 // The type that a model's forward runs in: its own, or f32 where kernels have no such type.
 DLDataType compute_type(const Checkpoint&);
+
+// The rows that the data has, where headers tell: all of it is files of ids.
+std::optional<int64_t> known_rows(const Calibration&, const Registry&);
+// W103 when they are fewer than the recipe asks for.
+std::optional<Diagnostic> few_rows(const Calibration&, int64_t rows);
 
 // Rows of id files and texts; not "self". Throws Failure.
 text::Rows calibration_rows(const Calibration&, const Checkpoint&);

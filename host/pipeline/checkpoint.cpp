@@ -13,19 +13,44 @@
 namespace mopt::pipeline {
 namespace {
 
-std::string code_of(mopt_code code) {
+// `about_path`: the fault is about the path that was given, not about something in it.
+std::string code_of(mopt_code code, bool about_path) {
   switch (code) {
     case MOPT_NOT_FOUND:
-      return "M101";
+      return about_path ? "M101" : "M103";
     case MOPT_UNSUPPORTED:
-      return "M102";
+      return about_path ? "M102" : "M104";
     case MOPT_DATA_LOSS:
       return "M103";
     case MOPT_IO:
       return "M101";
+    case MOPT_EXECUTABLE:
+      return "M105";
+    case MOPT_OUTSIDE:
+      return "M106";
     default:
       return "M207";
   }
+}
+
+// What an adapter says of a configuration.
+std::string adapter_code(mopt_code code) {
+  switch (code) {
+    case MOPT_NOT_FOUND:
+      return "M201";
+    case MOPT_UNSUPPORTED:
+      return "M202";
+    case MOPT_INVALID_ARGUMENT:
+    case MOPT_DATA_LOSS:
+      return "M107";
+    default:
+      return "M207";
+  }
+}
+
+// A description beside the weights, not an index or the weights themselves.
+bool is_config(const std::string& name) {
+  return name.ends_with("config.json") && name.find('/') == std::string::npos;
 }
 
 // The float type with most bytes among the matrices.
@@ -86,18 +111,37 @@ void scale_columns(const Tensor& w, const std::vector<float>& factors) {
   });
 }
 
+// The file of the directory with which a sentence about a tensor begins; else the directory.
+std::string file_named_by(const std::string& sentence, const std::string& directory) {
+  const std::string path = sentence.substr(0, sentence.find(": "));
+  return path.starts_with(directory + "/") && std::filesystem::exists(path) ? path : directory;
+}
+
 }  // namespace
+
+Diagnostic model_fault(const std::string& file, const Error& e) {
+  Diagnostic d;
+  d.code = code_of(e.code(), e.where().empty() || e.where() == file);
+  d.file = file;
+  if (is_config(e.where())) {
+    if (e.code() == MOPT_DATA_LOSS) d.code = "M107";
+    if (std::filesystem::is_directory(file))
+      d.file = (std::filesystem::path(file) / e.where()).string();
+  } else if (e.where().find('/') != std::string::npos) {
+    d.file = e.where();  // a file of the directory
+  } else if (e.where() != file) {
+    d.tensor = e.where();
+    d.file = file_named_by(e.what(), file);
+  }
+  d.message = without_place(e.what(), d.file, d.tensor);
+  return d;
+}
 
 void as_model_failure(const std::string& file, const std::function<void()>& fn) {
   try {
     fn();
   } catch (const Error& e) {
-    Diagnostic d;
-    d.code = code_of(e.code());
-    d.file = file;
-    d.tensor = e.where() == file ? "" : e.where();
-    d.message = e.what();
-    throw Failure(d);
+    throw Failure(model_fault(file, e));
   }
 }
 
@@ -124,18 +168,23 @@ void Checkpoint::build_graph(std::string_view adapter) {
                   "config.json is missing beside it; copy it from the model's repository");
     }
     graph_ = graph::adapt(registry_, container_, *config_, adapter);
+  } catch (const Error& e) {
+    throw Failure(graph_fault(adapter_code(e.code()), e));
+  }
+  try {
     if (!quantized()) graph::check_parameters(*graph_, container_);
   } catch (const Error& e) {
-    Diagnostic d;
-    d.code = e.code() == MOPT_NOT_FOUND          ? "M201"
-             : e.code() == MOPT_INVALID_ARGUMENT ? "M202"
-             : config_                           ? "M108"
-                                                 : "M107";
-    d.file = container_.path().string();
-    d.tensor = e.where();
-    d.message = e.what();
-    throw Failure(d);
+    throw Failure(graph_fault("M108", e));
   }
+}
+
+Diagnostic Checkpoint::graph_fault(std::string code, const Error& e) const {
+  Diagnostic d;
+  d.code = std::move(code);
+  d.file = container_.path().string();
+  d.tensor = e.where();
+  d.message = without_place(e.what(), d.file, d.tensor);
+  return d;
 }
 
 void Checkpoint::read_description() {
@@ -337,7 +386,7 @@ const text::Tokenizer& Checkpoint::tokenizer() const {
 
 std::vector<int64_t> Checkpoint::eos_ids() const {
   if (const std::string_view json = container_.document("generation_config.json"); !json.empty()) {
-    const auto ids = graph::ModelConfig(json).integers("eos_token_id");
+    const auto ids = graph::ModelConfig(json, "generation_config.json").integers("eos_token_id");
     if (!ids.empty()) return ids;
   }
   return config_ ? config_->integers("eos_token_id") : std::vector<int64_t>{};

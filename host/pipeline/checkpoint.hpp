@@ -14,6 +14,7 @@
 #include "host/compute/view.hpp"
 #include "host/graph/adapt.hpp"
 #include "host/loader/container.hpp"
+#include "host/recipe/diagnostic.hpp"
 #include "host/text/tokenizer.hpp"
 
 namespace mopt::pipeline {
@@ -80,6 +81,7 @@ class Checkpoint {
   Checkpoint(const Registry& registry, Container container)
       : registry_(registry), container_(std::move(container)) {}
   void read_description();
+  Diagnostic graph_fault(std::string code, const Error&) const;
   // `parameter`: for messages.
   const Quantizer& quantizer_for(const mopt_scheme&, const std::string& parameter) const;
   float scalar(const std::string& tensor) const;
@@ -99,6 +101,9 @@ class Checkpoint {
   mutable std::deque<std::pair<mopt_scheme, Quantizer>> quantizers_;
   mutable std::optional<text::Tokenizer> tokenizer_;
 };
+
+// What a plugin or container says about the model at `file`, with its code (M101 to M107, M207).
+Diagnostic model_fault(const std::string& file, const Error&);
 
 // Runs fn; a mopt::Error of a plugin or container becomes a Failure about the model (M101 to M108).
 void as_model_failure(const std::string& file, const std::function<void()>& fn);

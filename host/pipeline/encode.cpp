@@ -8,6 +8,7 @@
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/pipeline/errors.hpp"
+#include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "mopt/numeric/e4m3.hpp"
 
@@ -21,9 +22,11 @@ namespace {
 // Bytes that are hashed and searched while they are in the cache.
 constexpr uint64_t kScanBytes = uint64_t{1} << 20;
 // Bytes of a mapped tensor that may be resident at a time while it is only passed through.
-constexpr uint64_t kResidentBytes = uint64_t{32} << 20;
+constexpr uint64_t kResidentBytes = plan::kWindowBytes;
 
 constexpr const char* kWeightRole = "weight";
+// Of a quantized KV cache; with E4M3 values below a thousandth are lost above it.
+constexpr float kLargeKvScale = 0.5f;
 
 class Stopwatch {
  public:
@@ -49,8 +52,13 @@ class Stopwatch {
   throw Failure(d);
 }
 
+// Whether its values are looked at: for their range, and for one that is no number. A copied tensor
+// that no adapter knows may hold a mask of infinities.
 bool needs_range(const Item& item) {
-  return item.outcome == Outcome::kQuantized || item.pruned;
+  const bool computed =
+      item.known && (same(item.dtype, kF32) || same(item.dtype, kBf16) || same(item.dtype, kF16));
+  return item.outcome == Outcome::kQuantized || item.pruned ||
+         (item.outcome == Outcome::kCopied && computed);
 }
 
 [[noreturn]] void not_finite(const Item& item, int64_t index) {
@@ -59,7 +67,8 @@ bool needs_range(const Item& item) {
                                       std::to_string(index % item.cols()) + "]"
                                 : "[" + std::to_string(index) + "]";
   fail("M203", item.name, "expected finite weights, found NaN or infinity at " + place,
-       "mend the source, or exclude the tensor with a rule");
+       item.outcome == Outcome::kQuantized ? "mend the source, or exclude the tensor with a rule"
+                                           : "mend the source");
 }
 
 // Every scale must be finite and above zero.
@@ -77,6 +86,27 @@ void check_scale(const Item& item, const NamedTensor& part) {
     if (same(t.dtype, kF32)) bad(i, data<float>(t)[i]);
     if (same(t.dtype, kE4m3)) bad(i, e4m3::decode(data<uint8_t>(t)[i]));
     if (same(t.dtype, kE8m0) && data<uint8_t>(t)[i] == 0xFF) bad(i, NAN);
+  }
+}
+
+Diagnostic warning(std::string code, const Item& item, std::string message) {
+  Diagnostic d;
+  d.code = std::move(code);
+  d.tensor = item.name;
+  d.message = std::move(message);
+  d.severity = Severity::kWarning;
+  return d;
+}
+
+void warn_large(const Item& item, std::span<const NamedTensor> parts, UnitRecord& record) {
+  for (const NamedTensor& part : parts) {
+    if (part.name != MOPT_ROLE_K_SCALE && part.name != MOPT_ROLE_V_SCALE) continue;
+    const float scale = *part.tensor.data<float>();
+    if (scale <= kLargeKvScale) continue;
+    record.warnings.push_back(
+        warning("W110", item,
+                "its " + part.name + " is " + std::to_string(scale) +
+                    ", expected at most 0.5 for a cache that keeps small values"));
   }
 }
 
@@ -119,15 +149,19 @@ class Outcomes {
     const Stopwatch watch(seconds_);
     writer_.write(name, offset, bytes);
     hash_.update(bytes);
+    tensor_hashes_[name].update(bytes);
     written_ += bytes.size();
   }
   uint64_t written() const { return written_; }
   std::string hash() const { return hash_.hex(); }
+  // Of a tensor's bytes, all of which were written in order.
+  std::string tensor_hash(const std::string& name) { return tensor_hashes_[name].hex(); }
 
  private:
   ContainerWriter& writer_;
   double& seconds_;
   Xxh128 hash_;
+  std::map<std::string, Xxh128> tensor_hashes_;
   uint64_t written_ = 0;
 };
 
@@ -155,10 +189,13 @@ Encoder::Scan Encoder::scan_item(const Item& item) const {
     resident = 0;
   }
   if (needs_range(item) && !t.plain) {
-    const Tensor decoded = container.load(t, t.dtype);
-    const auto found = compute::absmax(compute::view_of(decoded.data<char>(), t.dtype, t.shape));
-    if (found.first_not_finite >= 0) not_finite(item, found.first_not_finite);
-    result.absmax = found.value;
+    decode_in_pieces(item, [&](uint64_t offset, const Tensor& piece) {
+      const auto found =
+          compute::absmax(compute::view_of(piece.data<char>(), t.dtype, {elements(*piece)}));
+      if (found.first_not_finite >= 0)
+        not_finite(item, static_cast<int64_t>(offset / width) + found.first_not_finite);
+      result.absmax = std::max(result.absmax, found.value);
+    });
   }
   // Read again when it is encoded, from the page cache: a unit's weights are never all resident.
   container.release(t);
@@ -200,19 +237,30 @@ void Encoder::copy(const Item& item, Outcomes& out) {
     }
     return;
   }
+  decode_in_pieces(item, [&](uint64_t offset, const Tensor& piece) {
+    out.write(name, offset, {piece.data<std::byte>(), mopt::nbytes(*piece)});
+  });
+  container.release(t);
+}
+
+// A tensor that its container stores in blocks of its own, a few rows at a time in its presented
+// type: `fn` gets the byte at which they begin.
+void Encoder::decode_in_pieces(const Item& item,
+                               const std::function<void(uint64_t, const Tensor&)>& fn) const {
+  const Container& container = tools_.source.container();
+  const mopt::StoredTensor& t = *container.find(item.source);
   const int64_t rows = std::max<int64_t>(1, item.rows());
   const uint64_t row_bytes = item.bytes() / static_cast<uint64_t>(rows);
-  const int64_t step =
-      std::max<int64_t>(1, static_cast<int64_t>(kResidentBytes / std::max<uint64_t>(1, row_bytes)));
+  const auto step = static_cast<int64_t>(
+      std::max<uint64_t>(1, kResidentBytes / std::max<uint64_t>(1, row_bytes)));
   for (int64_t row = 0; row < rows; row += step) {
     std::vector<int64_t> extents = item.shape;
     if (!extents.empty()) extents[0] = std::min(step, rows - row);
-    Tensor decoded = allocate(t.dtype, extents);
-    container.read(t, row, row + (extents.empty() ? 1 : extents[0]), decoded.get());
-    out.write(name, static_cast<uint64_t>(row) * row_bytes,
-              {decoded.data<std::byte>(), mopt::nbytes(*decoded)});
+    Tensor piece = allocate(t.dtype, extents);
+    container.read(t, row, row + (extents.empty() ? 1 : extents[0]), piece.get());
+    fn(static_cast<uint64_t>(row) * row_bytes, piece);
+    container.release(t);
   }
-  container.release(t);
 }
 
 // The whole tensor, in its presented type: mapped where it is plain, else decoded into `owned`.
@@ -226,7 +274,7 @@ TensorRef Encoder::source_tensor(const Item& item, Tensor& owned) const {
 
 // A copied tensor beside which the exporter stores scales (K and V of a quantized cache).
 void Encoder::copy_with_scales(const Item& item, size_t index, const Calibrated& found,
-                               Outcomes& out) {
+                               UnitRecord& record, Outcomes& out) {
   Tensor owned;
   const TensorRef weight = source_tensor(item, owned);
   std::vector<NamedTensor> scales;
@@ -236,6 +284,7 @@ void Encoder::copy_with_scales(const Item& item, size_t index, const Calibrated&
     check_scale(item, scale);
     parts.push_back({str(scale.name), scale.tensor.get()});
   }
+  warn_large(item, scales, record);
   put(item, parts, out);
   tools_.source.release(item.source);
 }
@@ -332,6 +381,9 @@ void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float g
     add_scales(item, index, found, parts);
     check_parts(item, parts);
   }
+  if (scan.absmax == 0)
+    record.warnings.push_back(warning("W102", item, "all of its weights are zero, stored as such"));
+  warn_large(item, parts, record);
   const uint64_t before = out.written();
   std::vector<mopt_named_tensor> named;
   for (const NamedTensor& part : parts)
@@ -357,7 +409,7 @@ UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Cal
       const auto group = groups.find(item.fuse_group);
       const float range = group == groups.end() ? scans[i].absmax : group->second;
       const bool plain = tools_.source.container().find(item.source)->plain;
-      LedgerEntry entry{item.source, Fate::kCopied, item.rule, {}, scans[i].sha256};
+      LedgerEntry entry{item.source, Fate::kCopied, item.rule, {}, scans[i].sha256, {}};
       if (item.outcome == Outcome::kDropped) {
         entry.fate = Fate::kDropped;
       } else if (item.outcome != Outcome::kCopied) {
@@ -367,12 +419,14 @@ UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Cal
         // A tensor that its container stores in blocks of its own is decoded on the way.
         if (!plain) entry.fate = Fate::kTransformed, entry.rule = "decode";
         if (item.parts.size() > 1)
-          copy_with_scales(item, index, found, out);
+          copy_with_scales(item, index, found, record, out);
         else
           copy(item, out);
       }
-      for (const TensorDecl& d : item.outputs)
+      for (const TensorDecl& d : item.outputs) {
         entry.outputs.push_back(d.name);
+        entry.outputs_xxh128.push_back(out.tensor_hash(d.name));
+      }
       record.ledger.push_back(std::move(entry));
     }
     record.xxh128 = out.hash();

@@ -2,6 +2,7 @@
 // made and the hashes of what was read.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -54,7 +55,10 @@ class Encoder {
   std::map<std::string, float> group_ranges(const plan::Unit&, const Scans&) const;
   TensorRef source_tensor(const plan::Item&, Tensor& owned) const;
   void copy(const plan::Item&, class Outcomes&);
-  void copy_with_scales(const plan::Item&, size_t index, const Calibrated&, class Outcomes&);
+  void decode_in_pieces(const plan::Item&,
+                        const std::function<void(uint64_t offset, const Tensor&)>&) const;
+  void copy_with_scales(const plan::Item&, size_t index, const Calibrated&, UnitRecord&,
+                        class Outcomes&);
   void quantize(const plan::Item&, size_t index, const Scan&, float group_absmax, const Calibrated&,
                 UnitRecord&, class Outcomes&);
   void put(const plan::Item&, std::span<const mopt_named_tensor> parts, class Outcomes&);

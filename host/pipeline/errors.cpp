@@ -6,13 +6,13 @@
 #include "host/compute/cast/cast.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/plan/cost.hpp"
 #include "mopt/numeric/bf16.hpp"
 #include "mopt/numeric/fp16.hpp"
 
 namespace mopt::pipeline {
 namespace {
 
-constexpr int64_t kRowsPerPiece = 128;
 constexpr size_t kLanes = 16;
 
 struct Sums {
@@ -66,6 +66,11 @@ Sums compare_to(const float* a, const void* b, DLDataType dtype, size_t n) {
   if (same(dtype, kBf16)) return compare<FromF32, FromBf16>(a, b, n);
   if (same(dtype, kF16)) return compare<FromF32, FromF16>(a, b, n);
   return compare<FromF32, FromF32>(a, b, n);
+}
+
+void add(Sums& total, const Sums& piece) {
+  total.difference += piece.difference;
+  total.original += piece.original;
 }
 
 double ratio(const Sums& s) {
@@ -123,60 +128,91 @@ void dequantize_rows(const QuantizedWeight& q, int64_t begin, int64_t end, DLTen
   q.plan.formats[static_cast<size_t>(q.item.weight)]->quantizer.dequantize(q.exec, abi, out);
 }
 
+// Rows whose elements fill `bytes`, in whole tiles, at least one.
+int64_t rows_within(const QuantizedWeight& q, uint64_t bytes, DLDataType dtype) {
+  const int64_t tile = std::max<int64_t>(1, scheme_of_weight(q).block_rows);
+  const uint64_t tile_bytes = mopt_nbytes(static_cast<uint64_t>(tile * q.item.cols()), dtype);
+  return tile *
+         static_cast<int64_t>(std::max<uint64_t>(1, bytes / std::max<uint64_t>(1, tile_bytes)));
+}
+
 compute::View view_tensor(const DLTensor& t) {
   return compute::view_of(data<char>(t), t.dtype, shape(t));
+}
+
+// Bytes at which row `row` of a weight begins.
+const char* at_row(const DLTensor& weight, int64_t row) {
+  return data<char>(weight) +
+         mopt_nbytes(static_cast<uint64_t>(row * weight.shape[1]), weight.dtype);
+}
+
+struct Rows {
+  int64_t begin, end;
+};
+
+// Over the outputs that rows [begin, end) of the weight make from x and, quantized, from xq.
+Sums output_sums(const QuantizedWeight& q, const DLTensor& weight, Rows rows, const DLTensor& x,
+                 const DLTensor& xq) {
+  const int64_t n = x.shape[0], m = rows.end - rows.begin, cols = q.item.cols();
+  const DLDataType dtype = x.dtype;
+  Tensor wq = allocate(dtype, {m, cols}), y = allocate(dtype, {n, m}), yq = allocate(dtype, {n, m});
+  dequantize_rows(q, rows.begin, rows.end, wq.get());
+  compute::View w = compute::view_of(at_row(weight, rows.begin), weight.dtype, {m, cols});
+  Tensor converted;  // a float16 model computes in float32
+  if (!same(weight.dtype, dtype)) {
+    converted = allocate(dtype, {m, cols});
+    compute::cast(w, view_tensor(*converted));
+    w = view_tensor(*converted);
+  }
+  compute::linear(view_tensor(x), w, nullptr, view_tensor(*y));
+  compute::linear(view_tensor(xq), view_tensor(*wq), nullptr, view_tensor(*yq));
+  const auto count = static_cast<size_t>(n * m);
+  if (same(dtype, kBf16))
+    return compare<FromBf16, FromBf16>(yq.data<char>(), y.data<char>(), count);
+  return compare<FromF32, FromF32>(yq.data<char>(), y.data<char>(), count);
 }
 
 }  // namespace
 
 double weight_error(const QuantizedWeight& q, const DLTensor& weight) {
   const int64_t rows = q.item.rows(), cols = q.item.cols();
-  const int64_t tile = std::max<int64_t>(1, scheme_of_weight(q).block_rows);
-  const int64_t step = (kRowsPerPiece + tile - 1) / tile * tile;  // whole tiles
+  const int64_t step = rows_within(q, plan::kCacheBytes, kF32);
   std::vector<Sums> pieces(static_cast<size_t>((rows + step - 1) / step));
   compute::for_each(rows, step, [&](int64_t begin, int64_t end) {
-    Tensor wide = allocate(kF32, {end - begin, cols});
+    thread_local std::vector<float> scratch;
+    scratch.resize(static_cast<size_t>((end - begin) * cols));
+    TensorRef wide(scratch.data(), kF32, {end - begin, cols});
     dequantize_rows(q, begin, end, wide.get());
-    const char* original =
-        data<char>(weight) + mopt_nbytes(static_cast<uint64_t>(begin * cols), weight.dtype);
-    pieces[static_cast<size_t>(begin / step)] = compare_to(
-        wide.data<float>(), original, weight.dtype, static_cast<size_t>((end - begin) * cols));
+    pieces[static_cast<size_t>(begin / step)] =
+        compare_to(scratch.data(), at_row(weight, begin), weight.dtype,
+                   static_cast<size_t>((end - begin) * cols));
   });
   Sums total;
-  for (const Sums& piece : pieces) {
-    total.difference += piece.difference;
-    total.original += piece.original;
-  }
+  for (const Sums& piece : pieces)
+    add(total, piece);
   return ratio(total);
 }
 
 double output_error(const QuantizedWeight& q, const DLTensor& weight, const DLTensor& x,
                     std::optional<float> input_scale) {
-  const int64_t n = x.shape[0], rows = q.item.rows(), cols = q.item.cols();
   const DLDataType dtype = x.dtype;
-  Tensor wq = allocate(dtype, {rows, cols}), xq = allocate(dtype, {n, cols});
-  dequantize_rows(q, 0, rows, wq.get());
+  Tensor quantized_input;
   const DLTensor* input = &x;
   if (q.item.input != plan::kNoFormat) {
+    quantized_input = allocate(dtype, shape(x));
     q.plan.formats[static_cast<size_t>(q.item.input)]->quantizer.quantize_input(
-        q.exec, MOPT_OPERAND_INPUT, &x, input_scale ? &*input_scale : nullptr, xq.get());
-    input = xq.get();
+        q.exec, MOPT_OPERAND_INPUT, &x, input_scale ? &*input_scale : nullptr,
+        quantized_input.get());
+    input = quantized_input.get();
   }
-  Tensor y = allocate(dtype, {n, rows}), yq = allocate(dtype, {n, rows});
-  Tensor converted;  // a float16 model computes in float32
-  compute::View w = view_tensor(weight);
-  if (!same(weight.dtype, dtype)) {
-    converted = allocate(dtype, {rows, cols});
-    compute::cast(w, view_tensor(*converted));
-    w = view_tensor(*converted);
+  const int64_t rows = q.item.rows();
+  const int64_t step = rows_within(q, plan::kWindowBytes, dtype);
+  Sums total;
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t end = std::min(rows, begin + step);
+    add(total, output_sums(q, weight, {begin, end}, x, *input));
   }
-  compute::linear(view_tensor(x), w, nullptr, view_tensor(*y));
-  compute::linear(view_tensor(*input), view_tensor(*wq), nullptr, view_tensor(*yq));
-  const auto count = static_cast<size_t>(n * rows);
-  const Sums sums = same(dtype, kBf16)
-                        ? compare<FromBf16, FromBf16>(yq.data<char>(), y.data<char>(), count)
-                        : compare<FromF32, FromF32>(yq.data<char>(), y.data<char>(), count);
-  return ratio(sums);
+  return ratio(total);
 }
 
 }  // namespace mopt::pipeline

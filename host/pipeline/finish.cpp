@@ -7,9 +7,11 @@
 #include <map>
 #include <unordered_map>
 
+#include "host/compute/memory.hpp"
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/evaluate.hpp"
 #include "host/pipeline/verify.hpp"
+#include "host/pipeline/windows.hpp"
 
 namespace mopt::pipeline {
 namespace {
@@ -48,24 +50,14 @@ void verify_output(const Ending& e, const std::map<std::string, std::string>& wr
   throw Failure(std::move(errors));
 }
 
-TokenRows eval_windows(const Eval& eval, const Checkpoint& source) {
-  Calibration request;
-  request.data = {eval.data};
-  request.samples.value = INT64_MAX;
-  request.seq_len = eval.window;
-  TokenRows rows = calibration_rows(request, source).rows;
-  if (!eval.max_tokens) return rows;
-  int64_t left = eval.max_tokens->value;
-  size_t count = 0;
-  while (count < rows.size() && left > 0)
-    left -= static_cast<int64_t>(rows[count++].size());
-  rows.resize(count);
-  return rows;
+std::optional<int64_t> value_of(const std::optional<Placed<int64_t>>& setting) {
+  return setting ? std::optional(setting->value) : std::nullopt;
 }
 
 Report::Eval run_eval(const Eval& eval, const Checkpoint& written, const Checkpoint& source,
                       const EvalOptions& options) {
-  const TokenRows windows = eval_windows(eval, source);
+  const TokenRows windows =
+      eval_windows({eval.data.value, eval.window.value, value_of(eval.max_tokens)}, source);
   const Scores ours = evaluate(written, windows, options);
   const Scores theirs = evaluate(source, windows, options);
   Report::Eval out;
@@ -135,6 +127,11 @@ std::vector<const UnitRecord*> records_of(const Ending& e) {
   return records;
 }
 
+std::vector<std::string> joined(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
 // One line for each tensor of the source. An embedding that also became a head of its own is
 // listed once, as what the rule made of it, with the outputs of both.
 void write_ledger(const Ending& e) {
@@ -148,10 +145,10 @@ void write_ledger(const Ending& e) {
         continue;
       }
       LedgerEntry& line = lines[at->second];
-      std::vector<std::string> outputs = std::move(line.outputs);
-      outputs.insert(outputs.end(), entry.outputs.begin(), entry.outputs.end());
-      if (entry.fate != Fate::kCopied) line = entry;
-      line.outputs = std::move(outputs);
+      LedgerEntry both = entry.fate == Fate::kCopied ? line : entry;
+      both.outputs = joined(line.outputs, entry.outputs);
+      both.outputs_xxh128 = joined(line.outputs_xxh128, entry.outputs_xxh128);
+      line = std::move(both);
     }
   }
   std::string ledger;
@@ -182,14 +179,6 @@ void complete_report(const Ending& e) {
 
 }  // namespace
 
-uint64_t peak_memory() {
-  std::ifstream in("/proc/self/status");
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
-}
-
 std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& commit_weights) {
   plan::ExportJob job;
   plan::fill_export_job(job, e.job.plan, config_text(*e.job.source));
@@ -211,7 +200,7 @@ std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& com
     for (Diagnostic& d : e.request.plugin_warnings())
       e.report.warnings.push_back(std::move(d));
   }
-  e.report.memory.peak_bytes = peak_memory();
+  e.report.memory.peak_bytes = compute::peak_resident_bytes();
   e.output.write("mopt/recipe.toml", print_resolved(e.job.recipe));
   return missed;
 }

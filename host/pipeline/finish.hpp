@@ -23,7 +23,4 @@ std::vector<Diagnostic> finish(const Ending&, const std::function<void()>& commi
 std::vector<Diagnostic> copy_side_files(const Checkpoint& source, const OutputDirectory&,
                                         const std::map<std::string, std::string>& written);
 
-// VmHWM of this process, bytes.
-uint64_t peak_memory();
-
 }  // namespace mopt::pipeline

@@ -21,6 +21,9 @@ using graph::ValueId;
 namespace {
 
 constexpr size_t kAlignment = 256;
+// Parameters from this size on are read in place and give their pages back after each call; smaller
+// ones are copied: in place, each could keep a megabyte of its neighbours resident.
+constexpr int64_t kTableBytes = int64_t{1} << 20;
 
 bool contains(const std::vector<ValueId>& values, ValueId v) {
   return std::find(values.begin(), values.end(), v) != values.end();
@@ -49,6 +52,13 @@ bool equal(const compute::RopeAttrs& a, const compute::RopeAttrs& b) {
          a.original_max_position == b.original_max_position && a.beta_fast == b.beta_fast &&
          a.beta_slow == b.beta_slow && a.attention_factor == b.attention_factor &&
          a.max_position == b.max_position;
+}
+
+void copy_param(ParamData& param) {
+  const View& from = param.view;
+  param.owned = allocate(from.dtype, from.extents());
+  std::memcpy(param.owned.data<char>(), from.data, static_cast<size_t>(from.bytes()));
+  param.view.data = param.owned.data<char>();
 }
 
 bool same(const InputFormat& a, const InputFormat& b) {
@@ -114,7 +124,8 @@ struct BlockProgram::State {
 };
 
 BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOptions options)
-    : graph_(checkpoint.required_graph()),
+    : checkpoint_(checkpoint),
+      graph_(checkpoint.required_graph()),
       exec_(checkpoint.registry().services().cpu()),
       block_(block),
       options_(std::move(options)) {
@@ -152,6 +163,7 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
   const auto load = [&](ValueId v) {
     const std::string& name = graph_.param_of(v)->name;
     ParamData data = checkpoint.load(name, options_.dtype, pre_scale);
+    if (!data.owned && data.view.bytes() < kTableBytes) copy_param(data);
     if (data.owned) checkpoint.release(name);
     return std::pair(name, std::move(data));
   };
@@ -168,8 +180,13 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
   }
   for (const ValueId v : op.in) {
     if (graph_.values[v].param < 0 || params_.contains(v)) continue;
-    params_[v] = load(v).second;
-    if (params_[v].owned) weight_bytes_ += params_[v].view.bytes();
+    auto [name, param] = load(v);
+    if (param.owned) {
+      weight_bytes_ += param.view.bytes();
+    } else if (param.view.bytes() >= kTableBytes) {
+      tables_.push_back(name);
+    }
+    params_[v] = std::move(param);
   }
   if (op.kind == OpKind::kRope) {
     const auto attrs = rope_attributes(op, graph_.values[op.in[0]].dims.back());
@@ -347,6 +364,12 @@ void BlockProgram::run_step(State& s, const Step& step) const {
   }
 }
 
+// Of a mapped embedding the rows that were read would stay resident. [any number of threads]
+void BlockProgram::release_tables() const {
+  for (const std::string& name : tables_)
+    checkpoint_.release(name);
+}
+
 LiveValues BlockProgram::run(const Call& call) const {
   State s{call,
           call.ids.shape[0],
@@ -364,6 +387,7 @@ LiveValues BlockProgram::run(const Call& call) const {
       std::erase_if(s.copies, [&](const State::Copy& c) { return c.value == v; });
     }
   }
+  release_tables();
   LiveValues out;
   for (const ValueId v : wanted_)
     out[v] = std::move(s.values.at(v));

@@ -98,12 +98,14 @@ class BlockProgram {
   compute::View operand(State&, const Step&, size_t index) const;
   compute::View quantized(State&, graph::ValueId, const compute::View&, const InputFormat&) const;
   void run_step(State&, const Step&) const;
+  void release_tables() const;
   void run_rope(State&, const Step&, const compute::View& y) const;
   void run_attention(State&, const Step&, const compute::View& y) const;
   compute::View shape_of(const State&, graph::ValueId) const;
   compute::View make(State&, const Step&) const;
   void publish(State&, graph::ValueId) const;
 
+  const Checkpoint& checkpoint_;
   const graph::Model& graph_;
   const mopt_exec* exec_;
   size_t block_;
@@ -113,6 +115,8 @@ class BlockProgram {
   std::vector<compute::RopeTable> rope_tables_;
   std::unordered_map<graph::ValueId, ParamData>
       params_;  // those that are not inside a PreparedLinear
+  std::vector<std::string>
+      tables_;  // large parameters that are read in place, a row here and there
   int64_t weight_bytes_ = 0;
   size_t attention_ops_ = 0;
 };

@@ -9,6 +9,7 @@
 
 #include "host/compute/cast/cast.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -16,9 +17,6 @@ using compute::View;
 using graph::ValueId;
 
 namespace {
-
-// Rows that share the reads of the weights while text is written.
-constexpr int64_t kBatch = 32;
 
 // splitmix64, a bijection of 64 bits that passes the usual batteries.
 uint64_t mix(uint64_t x) {
@@ -190,7 +188,7 @@ TokenRows write_self_text(const Checkpoint& checkpoint, const ForwardOptions& op
                           const SelfText& request,
                           const std::function<bool(int64_t, int64_t)>& progress) {
   const Sampling sampling{1.0, 1.0, request.seed};
-  const int64_t batch = std::min(kBatch, request.samples);
+  const int64_t batch = std::min(plan::kSelfTextRows, request.samples);
   const int64_t batches = (request.samples + batch - 1) / batch;
   TokenRows rows;
   for (int64_t b = 0; b < batches; ++b) {

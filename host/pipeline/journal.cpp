@@ -25,7 +25,8 @@ Json to_json(const UnitRecord& r) {
                       number(l.weight_error), number(l.output_error)});
   }
   for (const LedgerEntry& e : r.ledger) {
-    ledger.push_back({e.tensor, static_cast<int>(e.fate), e.rule, e.outputs, e.sha256});
+    ledger.push_back(
+        {e.tensor, static_cast<int>(e.fate), e.rule, e.outputs, e.sha256, e.outputs_xxh128});
   }
   for (const Diagnostic& d : r.warnings)
     warnings.push_back({d.code, d.tensor, d.message, d.remedy});
@@ -53,7 +54,8 @@ UnitRecord from_json(const Json& j) {
   }
   for (const Json& e : j.at("ledger")) {
     r.ledger.push_back({e.at(0), fate_of(e.at(1).get<int>()), e.at(2),
-                        e.at(3).get<std::vector<std::string>>(), e.at(4)});
+                        e.at(3).get<std::vector<std::string>>(), e.at(4),
+                        e.at(5).get<std::vector<std::string>>()});
   }
   for (const Json& d : j.at("warnings")) {
     Diagnostic w;

@@ -15,7 +15,8 @@ UnitRecord record(const std::string& unit) {
   r.unit = unit;
   r.xxh128 = std::string(32, 'a');
   r.layers.push_back({"l.weight", "mlp.up", "fp8", {4, 8}, 64, 36, 0.25, kNotMeasured});
-  r.ledger.push_back({"l.weight", Fate::kQuantized, "rule", {"l.weight", "l.weight_scale"}, "ff"});
+  r.ledger.push_back(
+      {"l.weight", Fate::kQuantized, "rule", {"l.weight", "l.weight_scale"}, "ff", {"1", "2"}});
   Diagnostic d;
   d.code = "W102";
   d.tensor = "l.weight";
@@ -107,7 +108,7 @@ TEST_CASE("a damaged line is a damaged journal, whatever is wrong with it") {
   for (const char* line :
        {"garbage", "{}", "[]", "7", R"({"unit":"a"})",
         R"({"unit":"a","xxh128":"b","layers":[["n"]],"ledger":[],"warnings":[]})",
-        R"({"unit":"a","xxh128":"b","layers":[],"ledger":[["t",9,"r",[],"s"]],"warnings":[]})",
+        R"({"unit":"a","xxh128":"b","layers":[],"ledger":[["t",9,"r",[],"s",[]]],"warnings":[]})",
         R"({"unit":"a","xxh128":"b","layers":[],"ledger":[["t"]],"warnings":[]})",
         R"({"unit":"a","xxh128":"b","layers":[],"ledger":[],"warnings":[[1,2,3,4]]})"}) {
     CAPTURE(line);

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <sstream>
 #include <vector>
 
 #include "host/recipe/diagnostic.hpp"
@@ -43,6 +45,25 @@ constexpr size_t kCopyBytes = size_t{1} << 20;
 bool lies_in(const fs::path& inner, const fs::path& outer) {
   const fs::path a = fs::weakly_canonical(inner), b = fs::weakly_canonical(outer);
   return std::mismatch(b.begin(), b.end(), a.begin(), a.end()).first == b.end();
+}
+
+// The process that holds the lock, which the kernel knows from its first moment to its last; empty
+// when it is one that is not shown here (of another machine or container).
+std::string holder(int fd) {
+  struct stat info {};
+  if (fstat(fd, &info) != 0) return {};
+  char file[64];
+  std::snprintf(file, sizeof file, "%02x:%02x:%llu", major(info.st_dev), minor(info.st_dev),
+                static_cast<unsigned long long>(info.st_ino));
+  // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"; a waiting one has "->" in front.
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, mode, access, process, place;
+    words >> number >> kind >> mode >> access >> process >> place;
+    if (kind == "FLOCK" && place == file && process != "0") return process;
+  }
+  return {};
 }
 
 void sync_directory(const fs::path& path) {
@@ -108,10 +129,12 @@ OutputDirectory::Lock::Lock(const fs::path& directory) {
          "check its permissions");
   }
   if (flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+  std::string id = holder(fd_);
   close(fd_);
-  std::string id;
-  std::ifstream(directory / "mopt/pid") >> id;
-  fail("R104", directory, "process " + (id.empty() ? "(unknown)" : id) + " is writing this output",
+  // Some file systems (overlays) show the kernel another number than us.
+  if (id.empty()) std::ifstream(directory / "mopt/pid") >> id;
+  fail("R104", directory,
+       (id.empty() ? "another process" : "process " + id) + " is writing this output",
        "wait for it, or choose another --output");
 }
 

@@ -171,6 +171,10 @@ TEST_CASE_FIXTURE(Fixture, "a second process is refused with the first one's id"
     CHECK(code(mode) == "R104");
     CHECK(message.find("process " + std::to_string(child)) != std::string::npos);
   }
+  // Before the first file and after the last one there is none that names it.
+  fs::remove(fs::path(out.string() + ".partial") / "mopt/pid");
+  CHECK(code(Unfinished::kResume) == "R104");
+  CHECK(message.find("process " + std::to_string(child)) != std::string::npos);
   REQUIRE(write(to_child[1], &byte, 1) == 1);
   int status = 0;
   waitpid(child, &status, 0);

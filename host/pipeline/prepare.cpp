@@ -1,5 +1,9 @@
 #include "host/pipeline/prepare.hpp"
 
+#include "host/compute/memory.hpp"
+#include "host/compute/parallel.hpp"
+#include "host/pipeline/calibrate.hpp"
+
 namespace mopt::pipeline {
 namespace {
 
@@ -88,8 +92,15 @@ Prepared prepare(const Registry& registry, RecipeRequest request) {
         registry, registry.find(MOPT_PRUNER_INTERFACE, a.name.value), settings);
   }
   p.plan = plan::make_plan(
-      {p.recipe, registry, p.source->container(), p.source->graph(), config_text(*p.source)},
+      {p.recipe, registry, p.source->container(), p.source->graph(), config_text(*p.source),
+       compute_type(*p.source), compute::thread_count(), compute::resident_bytes()},
       *p.exporter, p.calibrators, p.pruner.get());
+  if (p.plan.needs_data()) {
+    const Calibration& c = *p.recipe.calibration;
+    if (const auto rows = known_rows(c, registry)) {
+      if (auto few = few_rows(c, *rows)) p.plan.warnings.push_back(*std::move(few));
+    }
+  }
   p.plan.cost.output_bytes = ContainerWriter::predict(
       registry, "safetensors",
       {"", p.plan.outputs(), static_cast<uint64_t>(p.recipe.output.shard_gb.value * 1e9)});

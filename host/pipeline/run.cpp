@@ -9,6 +9,7 @@
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
+#include "host/pipeline/resources.hpp"
 #include "host/report/hash.hpp"
 #include "host/report/html.hpp"
 
@@ -135,7 +136,7 @@ class Run {
   void say(const std::string& text) const {
     if (request_.say) request_.say(text);
   }
-  void check_resources() const;
+  void check_disk() const;
   void prepare_rows();
   TokenRows own_text();
   void fill_head();
@@ -169,15 +170,8 @@ class Run {
   uint64_t bytes_ = 0, bytes_done_ = 0;  // of the source
 };
 
-void Run::check_resources() const {
+void Run::check_disk() const {
   const plan::Cost& cost = job_.plan.cost;
-  if (request_.memory_limit && *request_.memory_limit < cost.peak_memory) {
-    fail("R101", "",
-         "the run needs " + std::to_string(mib(cost.peak_memory)) + " MiB, --memory-limit allows " +
-             std::to_string(mib(*request_.memory_limit)) + " MiB",
-         "give at least " + std::to_string(mib(cost.peak_memory)) +
-             "MiB, or fewer calibration samples");
-  }
   const uint64_t needed = cost.output_bytes + cost.scratch_bytes;
   // What an interrupted run wrote is on the disk already.
   if (request_.unfinished != Unfinished::kResume && output_.space() < needed) {
@@ -263,14 +257,10 @@ void Run::prepare_rows() {
   for (const auto& row : rows_)
     report_.calibration->tokens += static_cast<int64_t>(row.size());
   report_.calibration->sha256 = sha256_hex(rows_text(rows_));
-  if (report_.calibration->rows < c.samples.value) {
-    Diagnostic d;
-    d.code = "W103";
-    d.message = "the data has " + std::to_string(report_.calibration->rows) +
-                " rows, the recipe asks for " + std::to_string(c.samples.value) + "; all are used";
-    d.severity = Severity::kWarning;
-    report_.warnings.push_back(std::move(d));
-  }
+  // A file of ids was counted by the plan.
+  if (auto few = few_rows(c, report_.calibration->rows);
+      few && !known_rows(c, job_.source->registry()))
+    report_.warnings.push_back(*std::move(few));
 }
 
 const Fingerprint& Run::model_fingerprint() {
@@ -465,7 +455,7 @@ void Run::loop() {
 }
 
 Report Run::execute() {
-  check_resources();
+  check_disk();
   fill_head();
   prepare_rows();
   open_journal();
@@ -514,6 +504,7 @@ RunResult run(Prepared& job, const RunRequest& request) {
     fail("E106", job.recipe.file, "no output is named",
          "give --output DIR, or [export] path in the recipe");
   }
+  check_memory(job, request.memory_limit);
   const fs::path dir = output_place(job.recipe.output.path->value);
   fs::path partial = dir;
   partial += ".partial";

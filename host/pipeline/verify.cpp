@@ -5,52 +5,66 @@
 #include <cstring>
 #include <fstream>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <tuple>
+#include <unordered_map>
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/pipeline/verify_weights.hpp"
+#include "host/plan/cost.hpp"
 #include "host/recipe/diagnostic.hpp"
+#include "host/report/hash.hpp"
 #include "mopt/numeric/e4m3.hpp"
 
 namespace mopt::pipeline {
 namespace {
 
 // Bytes of a mapped tensor looked at before its pages are given back.
-constexpr uint64_t kPieceBytes = uint64_t{16} << 20;
+constexpr uint64_t kPieceBytes = plan::kWindowBytes;
 
-struct BadScale {
-  int64_t index;
+// Bytes of it that are hashed and searched while they are in the cache.
+constexpr uint64_t kCachedBytes = uint64_t{1} << 20;
+static_assert(kPieceBytes % kCachedBytes == 0);
+
+constexpr float kLargestCode = 6;        // of e2m1, the one type that has scales of scales
+constexpr float kLargestWeight = 65504;  // of float16; no published weight comes near
+
+constexpr const char* kLedger = "mopt/ledger.jsonl";
+
+struct BadValue {
+  int64_t element;
   double value;
 };
 
-std::optional<BadScale> first_bad_scale(const mopt::StoredTensor& t) {
-  const int64_t n = elements(t.shape);
-  for (int64_t i = 0; i < n; ++i) {
+// The first of the scales in `bytes` that is not finite or not above zero.
+std::optional<BadValue> first_bad_scale(DLDataType type, std::span<const std::byte> bytes) {
+  const size_t width = type.bits / 8;
+  for (size_t i = 0; i < bytes.size() / width; ++i) {
     float value = 1;
-    if (same(t.dtype, kF32)) std::memcpy(&value, t.data + i * 4, 4);
-    if (same(t.dtype, kE4m3)) value = e4m3::decode(std::to_integer<uint8_t>(t.data[i]));
+    if (same(type, kF32)) std::memcpy(&value, bytes.data() + i * 4, 4);
+    if (same(type, kE4m3)) value = e4m3::decode(std::to_integer<uint8_t>(bytes[i]));
     // E8M0's only NaN.
-    if (same(t.dtype, kU8) && std::to_integer<uint8_t>(t.data[i]) == 0xFF) value = NAN;
-    if (!std::isfinite(value) || value <= 0) return BadScale{i, value};
+    if (same(type, kU8) && std::to_integer<uint8_t>(bytes[i]) == 0xFF) value = NAN;
+    if (!std::isfinite(value) || value <= 0) return BadValue{static_cast<int64_t>(i), value};
   }
   return std::nullopt;
 }
 
-// Tensors that the run's ledger calls transformed; none without a ledger, or for a line that is
-// damaged: they then have to equal the source.
-std::set<std::string> transformed_tensors(const std::filesystem::path& directory) {
-  std::set<std::string> names;
-  std::ifstream in(directory / "mopt/ledger.jsonl", std::ios::binary);
-  for (std::string line; std::getline(in, line);) {
-    const auto entry = nlohmann::json::parse(line, nullptr, false);
-    if (!entry.is_object() || entry.value("fate", nlohmann::json()) != "transformed") continue;
-    const auto name = entry.value("tensor", nlohmann::json());
-    if (name.is_string()) names.insert(name.get<std::string>());
+// The first that is no number; types that have no such value hold none.
+std::optional<BadValue> first_not_finite(DLDataType type, std::span<const std::byte> bytes) {
+  int64_t bad = -1;
+  if (same(type, kF32) || same(type, kBf16) || same(type, kF16)) {
+    const auto n = static_cast<int64_t>(bytes.size() / (type.bits / 8));
+    bad = compute::absmax(compute::view_of(bytes.data(), type, {n})).first_not_finite;
+  } else if (same(type, kE4m3)) {
+    const auto at = std::ranges::find_if(
+        bytes, [](std::byte b) { return (std::to_integer<uint8_t>(b) & 0x7F) == 0x7F; });
+    if (at != bytes.end()) bad = at - bytes.begin();
   }
-  return names;
+  if (bad < 0) return std::nullopt;
+  return BadValue{bad, NAN};
 }
 
 // The first element in bytes [begin, end) of `ours` that is neither zero nor that of `theirs`; -1:
@@ -67,6 +81,14 @@ int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor&
   return -1;
 }
 
+// What keeps a checkpoint from being opened.
+std::string opening_code(const Diagnostic& d, mopt_code code) {
+  if (d.file.ends_with(".index.json")) return "V111";
+  if (d.file.ends_with(".json")) return "V106";
+  if (code == MOPT_UNSUPPORTED) return "V104";
+  return code == MOPT_NOT_FOUND ? "V109" : "V108";
+}
+
 class Verifier {
  public:
   explicit Verifier(const VerifyRequest& request) : request_(request) {}
@@ -74,12 +96,17 @@ class Verifier {
   Report::Verify run() {
     if (open()) {
       read_description();
+      read_ledger();
       compare_with_graph();
+      compare_with_ledger();
       check_values();
       check_groups();
-      check_files();
+      check_ranges();
+      take(check_files({*container_, request_.pending, graph_ ? &*graph_ : nullptr, request_.source,
+                        request_.depth}));
       judge_engines();
       if (request_.source != nullptr) compare_with_source();
+      if (request_.source != nullptr && request_.depth == Depth::kFull) compare_quantized_weights();
     }
     // Values are checked by many threads: the order of findings must not tell.
     const auto key = [](const Diagnostic& d) {
@@ -112,11 +139,18 @@ class Verifier {
   void read_description();
   void compare_with_graph();
   void check_values();
+  void read_ledger();
+  void damaged_ledger(const std::filesystem::path&, int line);
+  void compare_with_ledger();
   void not_finite(const mopt::StoredTensor&, int64_t element);
-  void check_tensor(const mopt::StoredTensor&);
-  void check_scale(const std::string& role, const mopt::StoredTensor&);
+  void bad_value(const mopt::StoredTensor&, const std::string& scale_role, const BadValue&);
+  void check_tensor(const mopt::StoredTensor&, const std::string& scale_role);
   void check_groups();
-  void check_files();
+  void check_ranges();
+  void compare_quantized_weights();
+  void take(std::vector<Diagnostic> problems) {
+    std::ranges::move(problems, std::back_inserter(out_.problems));
+  }
   void judge_engines();
   void compare_with_source();
   bool same_form(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
@@ -136,6 +170,12 @@ class Verifier {
   std::map<std::string, const StoredParam*> params_;  // by parameter
   std::map<std::string, std::pair<const StoredParam*, std::string>>
       parts_;  // stored name -> owner, role
+  enum class Ledger { kNone, kWhole, kDamaged };
+  Ledger ledger_ = Ledger::kNone;
+  std::set<std::string> copied_;                          // stored names, as the ledger says
+  std::set<std::string> known_;                           // parameters of the graph
+  std::unordered_map<std::string, std::string> written_;  // stored name -> its hash in the ledger
+  std::set<std::string> transformed_;                     // by source name, as the ledger says
 };
 
 bool Verifier::open() {
@@ -145,7 +185,9 @@ bool Verifier::open() {
     if (const std::string_view json = document("config.json"); !json.empty()) config_.emplace(json);
     return true;
   } catch (const Error& e) {
-    add(e.code() == MOPT_NOT_FOUND ? "V109" : "V108", e.where(), e.what());
+    Diagnostic d = model_fault(request_.directory.string(), e);
+    d.code = opening_code(d, e.code());
+    out_.problems.push_back(std::move(d));
     return false;
   }
 }
@@ -198,9 +240,8 @@ void Verifier::compare_with_graph() {
                        : std::string(e.what()),
                "", unknown ? Severity::kWarning : Severity::kError);
   }
-  std::set<std::string_view> known;
   for (const graph::Param& p : graph_->params) {
-    known.insert(p.name);
+    known_.insert(p.name);
     const auto quantized = params_.find(p.name);
     std::vector<int64_t> found;
     if (quantized != params_.end() && quantized->second->weight) {
@@ -218,9 +259,10 @@ void Verifier::compare_with_graph() {
     }
   }
   for (const mopt::StoredTensor& t : container_->tensors()) {
-    if (known.contains(t.name) || parts_.contains(std::string(t.name))) continue;
+    if (known_.contains(std::string(t.name)) || parts_.contains(std::string(t.name))) continue;
     const bool in_source =
-        request_.source != nullptr && request_.source->container().find(t.name) != nullptr;
+        copied_.contains(std::string(t.name)) ||
+        (request_.source != nullptr && request_.source->container().find(t.name) != nullptr);
     const bool table = t.name.ends_with("inv_freq");
     add(in_source || table ? "W108" : "V102", std::string(t.name),
         "neither the model nor its quantization knows this tensor",
@@ -229,52 +271,109 @@ void Verifier::compare_with_graph() {
   }
 }
 
-void Verifier::check_scale(const std::string& role, const mopt::StoredTensor& t) {
-  if (!t.plain) return;
-  if (const auto bad = first_bad_scale(t)) {
-    add("V105", std::string(t.name),
-        "element " + std::to_string(bad->index) + " of this " + role + " is " +
-            std::to_string(bad->value) + ", expected a finite value above zero",
-        "export again; engines would compute garbage");
+// What the run wrote down of its outputs; a checkpoint that no run of ours wrote has no ledger.
+void Verifier::read_ledger() {
+  const std::filesystem::path file = request_.directory / kLedger;
+  std::ifstream in(file, std::ios::binary);
+  if (!in) {
+    if (std::filesystem::is_directory(file.parent_path())) {
+      add("W114", "",
+          std::string(kLedger) +
+              " is missing: bytes are not compared with those that "
+              "were written",
+          "", Severity::kWarning);
+    }
+    return;
   }
-  container_->release(t);
+  int line = 0, damaged = 0;
+  for (std::string text; std::getline(in, text);) {
+    ++line;
+    const std::optional<LedgerEntry> entry = ledger_entry(text);
+    if (!entry) {
+      if (++damaged == 1) damaged_ledger(file, line);
+      continue;
+    }
+    if (entry->fate == Fate::kTransformed) transformed_.insert(entry->tensor);
+    if (entry->fate == Fate::kCopied) copied_.insert(entry->outputs.begin(), entry->outputs.end());
+    for (size_t i = 0; i < entry->outputs.size(); ++i)
+      written_[entry->outputs[i]] = entry->outputs_xxh128[i];
+  }
+  ledger_ = damaged == 0 ? Ledger::kWhole : Ledger::kDamaged;
 }
 
-// What was copied is as good as its source.
+void Verifier::damaged_ledger(const std::filesystem::path& file, int line) {
+  Diagnostic d;
+  d.code = "V115";
+  d.file = file.string();
+  d.line = line;
+  d.message =
+      "expected an object with tensor, fate, rule, outputs, sha256 and outputs_xxh128, "
+      "found something else";
+  d.remedy = "copy the whole directory again, or export again";
+  out_.problems.push_back(std::move(d));
+}
+
+// The same tensors, unless another finding names them already.
+void Verifier::compare_with_ledger() {
+  if (ledger_ == Ledger::kNone) return;
+  std::set<std::string> named;
+  for (const Diagnostic& d : out_.problems)
+    named.insert(d.tensor);
+  for (const auto& [name, hash] : written_) {
+    if (container_->find(name) != nullptr || named.contains(name)) continue;
+    add("V115", name, "the run wrote it, found no such tensor", "copy the checkpoint again");
+  }
+  if (ledger_ == Ledger::kDamaged) return;
+  for (const mopt::StoredTensor& t : container_->tensors()) {
+    const std::string name(t.name);
+    if (written_.contains(name) || named.contains(name)) continue;
+    add("V115", name, "expected a line of it in the ledger, found none",
+        "remove the tensor, or export again");
+  }
+}
+
+// The model's own weights must be numbers; what its adapter does not know may be a mask.
 void Verifier::not_finite(const mopt::StoredTensor& t, int64_t element) {
-  const bool copied = request_.source != nullptr && !parts_.contains(std::string(t.name)) &&
-                      request_.source->container().find(t.name) != nullptr;
-  add(copied ? "W116" : "V105", std::string(t.name),
+  const std::string name(t.name);
+  const bool unknown = graph_ && !known_.contains(name) && !parts_.contains(name);
+  add(unknown ? "W116" : "V105", name,
       "element " + std::to_string(element) + " is not a finite number",
-      copied ? "look at the source: it is the same there" : "export again from a sound source",
-      copied ? Severity::kWarning : Severity::kError);
+      unknown ? "look at the source: it is the same there" : "export again from a sound source",
+      unknown ? Severity::kWarning : Severity::kError);
 }
 
-// Codes and copied tensors: nothing that is no number.
-void Verifier::check_tensor(const mopt::StoredTensor& t) {
-  const bool wide = same(t.dtype, kF32) || same(t.dtype, kBf16) || same(t.dtype, kF16);
-  if (!t.plain || (!wide && !same(t.dtype, kE4m3))) return;
-  const uint64_t width = t.dtype.bits / 8;
-  for (uint64_t at = 0; at < t.stored_bytes; at += kPieceBytes) {
-    const uint64_t n = std::min(kPieceBytes, t.stored_bytes - at);
-    int64_t bad = -1;
-    if (wide) {
-      bad =
-          compute::absmax(compute::view_of(t.data + at, t.dtype, {static_cast<int64_t>(n / width)}))
-              .first_not_finite;
-    } else {
-      for (uint64_t i = 0; i < n && bad < 0; ++i) {
-        if ((std::to_integer<uint8_t>(t.data[at + i]) & 0x7F) == 0x7F)
-          bad = static_cast<int64_t>(i);
-      }
+void Verifier::bad_value(const mopt::StoredTensor& t, const std::string& scale_role,
+                         const BadValue& bad) {
+  if (scale_role.empty()) return not_finite(t, bad.element);
+  add("V105", std::string(t.name),
+      "element " + std::to_string(bad.element) + " of this " + scale_role + " is " +
+          std::to_string(bad.value) + ", expected a finite value above zero",
+      "export again; engines would compute garbage");
+}
+
+// One reading of the bytes: are they those that were written, and does each stand for a number (of
+// a scale: above zero)?
+void Verifier::check_tensor(const mopt::StoredTensor& t, const std::string& scale_role) {
+  const auto written = written_.find(std::string(t.name));
+  const bool hashed = written != written_.end();
+  bool sound = true;
+  Xxh128 hash;
+  for (uint64_t at = 0; at < t.stored_bytes && (sound || hashed); at += kCachedBytes) {
+    const std::span piece(t.data + at, std::min(kCachedBytes, t.stored_bytes - at));
+    if (hashed) hash.update(piece);
+    if (sound && t.plain) {
+      auto bad =
+          scale_role.empty() ? first_not_finite(t.dtype, piece) : first_bad_scale(t.dtype, piece);
+      sound = !bad;
+      if (bad) bad->element += static_cast<int64_t>(at / (t.dtype.bits / 8));
+      if (bad) bad_value(t, scale_role, *bad);
     }
-    if (bad >= 0) {
-      not_finite(t, static_cast<int64_t>(at / width) + bad);
-      break;
-    }
-    container_->release(t);
+    if ((at + kCachedBytes) % kPieceBytes == 0) container_->release(t);
   }
   container_->release(t);
+  if (!hashed || hash.hex() == written->second) return;
+  add("V114", std::string(t.name), "its bytes are not those that the run wrote",
+      "copy the checkpoint again, or export again");
 }
 
 void Verifier::check_values() {
@@ -282,11 +381,9 @@ void Verifier::check_values() {
   compute::for_each(static_cast<int64_t>(tensors.size()), 1, [&](int64_t i, int64_t) {
     const mopt::StoredTensor& t = tensors[static_cast<size_t>(i)];
     const auto part = parts_.find(std::string(t.name));
-    if (part != parts_.end() && part->second.second.find("scale") != std::string::npos) {
-      check_scale(part->second.second, t);
-    } else {
-      check_tensor(t);
-    }
+    const bool scale =
+        part != parts_.end() && part->second.second.find("scale") != std::string::npos;
+    check_tensor(t, scale ? part->second.second : std::string());
   });
 }
 
@@ -332,14 +429,34 @@ void Verifier::check_groups() {
   }
 }
 
-void Verifier::check_files() {
-  if (request_.source == nullptr) return;
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
-        "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}) {
-    if (!request_.source->container().document(name).empty() && document(name).empty()) {
-      add("V109", "", std::string(name) + " of the source is missing", "copy it from the source");
+// Two scales multiply: the reciprocal of the global one, which another layout stores, is a sound
+// number that makes weights of no model.
+void Verifier::check_ranges() {
+  for (const StoredParam& p : description_.params) {
+    const auto global = p.roles.find(MOPT_ROLE_GLOBAL_SCALE), block = p.roles.find(MOPT_ROLE_SCALE);
+    if (!p.weight || global == p.roles.end() || block == p.roles.end()) continue;
+    const mopt::StoredTensor* t = container_->find(block->second);
+    if (t == nullptr || !t->plain || !same(t->dtype, kE4m3)) continue;
+    float largest = 0;
+    for (uint64_t i = 0; i < t->stored_bytes; ++i)
+      largest = std::max(largest, e4m3::decode(std::to_integer<uint8_t>(t->data[i])));
+    container_->release(*t);
+    const float peak = largest * scalar(global->second) * kLargestCode;
+    if (peak > kLargestWeight) {
+      add("V105", global->second,
+          "with it the weights reach " + std::to_string(peak) +
+              ", expected at most 65504; is it the reciprocal?",
+          "export again, with the scale as a factor of the codes");
     }
+  }
+}
+
+void Verifier::compare_quantized_weights() {
+  try {
+    const auto ours = Checkpoint::open(request_.registry, request_.directory, "none");
+    take(compare_weights(*ours, *request_.source));
+  } catch (const Failure&) {
+    // What cannot be opened as a model was found before.
   }
 }
 
@@ -430,7 +547,6 @@ void Verifier::compare_quantized(const StoredParam& p, const mopt::StoredTensor&
 }
 
 void Verifier::compare_with_source() {
-  const std::set<std::string> transformed = transformed_tensors(request_.directory);
   for (const mopt::StoredTensor& theirs : request_.source->container().tensors()) {
     const auto quantized = params_.find(std::string(theirs.name));
     if (quantized != params_.end() && quantized->second->weight) {
@@ -438,7 +554,7 @@ void Verifier::compare_with_source() {
       continue;
     }
     if (const mopt::StoredTensor* ours = container_->find(theirs.name)) {
-      if (transformed.contains(std::string(theirs.name))) {
+      if (transformed_.contains(std::string(theirs.name))) {
         compare_pruned(*ours, theirs);
       } else {
         compare_copied(*ours, theirs);

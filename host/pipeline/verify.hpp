@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/pipeline/checkpoint.hpp"
+#include "host/pipeline/verify_files.hpp"
 #include "host/report/report.hpp"
 
 namespace mopt::pipeline {
@@ -19,6 +20,7 @@ struct VerifyRequest {
   const Checkpoint* source = nullptr;
   // Texts that are not on the disk yet (config.json of an unfinished run); may be empty.
   std::map<std::string, std::string> pending;
+  Depth depth = Depth::kRun;
 };
 
 // Problems are collected, not thrown; a container that cannot be opened is one of them.

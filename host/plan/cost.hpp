@@ -5,12 +5,18 @@
 
 namespace mopt::plan {
 
-// Of the run itself, whatever the plan: code, threads, kernels' own buffers. Measured as VmHWM of
-// runs over tiny models.
-inline constexpr uint64_t kBaseMemory = uint64_t{64} << 20;
+// What a thread holds at a time of a tensor that it only passes over.
+inline constexpr uint64_t kWindowBytes = uint64_t{4} << 20;
+// Of a dequantized piece of a weight, per thread, kept between calls.
+inline constexpr uint64_t kCacheBytes = uint64_t{512} << 10;
+// Rows of self-written text that share the reads of the weights.
+inline constexpr int64_t kSelfTextRows = 32;
+// Rows of a layer's input that its output's error is measured on.
+inline constexpr int64_t kSampleTokens = 64;
 
-// Memory and disk follow from shapes; seconds from measured rates of an ordinary machine, to tell
-// minutes from hours. output_bytes is left to the container's writer.
+// Memory and disk follow from shapes and from what the process holds when it plans; seconds from
+// measured rates of an ordinary machine, to tell minutes from hours. output_bytes is left to the
+// container's writer.
 Cost estimate(const PlanInput&, const Plan&);
 
 }  // namespace mopt::plan

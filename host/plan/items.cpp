@@ -82,6 +82,7 @@ void list_with_graph(const PlanInput& in, Plan& plan) {
       Item item = item_of(*in.source.find(param.name));
       const auto kind = kinds.find(param.value);
       if (kind != kinds.end()) item.kind = kind->second;
+      item.known = true;
       item.role = param.role;
       item.fuse_group = param.fuse_group;
       item.layer = block.role == "decoder" ? static_cast<int>(block.index) : -1;

@@ -38,6 +38,7 @@ struct Item {
   std::string reason;  // why it is as it is, for people
   int weight = kNoFormat, input = kNoFormat, kv = kNoFormat;  // index into Plan::formats
   bool pruned = false;
+  bool known = false;               // the graph computes with it
   std::vector<TensorDecl> parts;    // by role, as the quantizer and the host make them
   std::vector<TensorDecl> outputs;  // as the exporter names and packs them
 
@@ -104,6 +105,9 @@ struct PlanInput {
   const Container& source;
   const graph::Model* graph = nullptr;  // NULL: adapter = "none"
   std::string_view config;              // config.json of the source
+  DLDataType activations = kBf16;       // of a forward through it
+  int threads = 1;
+  uint64_t resident_bytes = 0;  // of this process, with all that was opened for the plan
 };
 
 // Throws Failure with everything that is wrong at this stage: rules that match nothing, tensors

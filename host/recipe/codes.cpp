@@ -181,15 +181,14 @@ constexpr CodeEntry kCodes[] = {
      "give "
      "their directory."},
     {"M102", Exit::kModel, "unknown container",
-     "No loaded format recognises the file by its first bytes. Supported are .safetensors and "
-     ".gguf, "
-     "and directories that hold such files. `mopt-host plugins` lists the formats that are loaded "
-     "and "
-     "those that were refused."},
+     "No loaded format recognises the file by its name or first bytes. Supported are .safetensors "
+     "and .gguf, and directories that hold such files. `mopt-host plugins` lists the formats that "
+     "are loaded and those that were refused."},
     {"M103", Exit::kModel, "damaged container",
-     "The file's header contradicts itself or the file's length: a tensor lies outside of it, two "
-     "overlap, or the header is cut off. Usually a download was not complete. Compare size and "
-     "checksum with the source and fetch it again."},
+     "A file's header contradicts itself or the file's length, or a file that an index names is "
+     "missing: a tensor lies outside, two overlap, or the header is cut off. Usually a download "
+     "was not complete, or is a pointer of Git LFS. Compare size and checksum with the source and "
+     "fetch it again."},
     {"M104", Exit::kModel, "type inside a container not supported",
      "A tensor is stored in an element type or block format that this version does not read. The "
      "message names tensor and type. Use another variant of the model, such as the BF16 original."},
@@ -199,16 +198,14 @@ constexpr CodeEntry kCodes[] = {
      "does. Convert the model to safetensors with the library that wrote it, on a machine you can "
      "afford to lose, or take the safetensors variant that most models offer."},
     {"M106", Exit::kModel, "path leaves the model's directory",
-     "An index or config names a file by an absolute path, through .., or through a link that "
-     "leads out "
-     "of the directory. Nothing outside the model's directory is read. Put the file beside the "
-     "index "
-     "and name it plainly."},
+     "An index names a file by an absolute path or through .., so that it leads out of the "
+     "directory. Such a file is not opened. (Symbolic links are followed: download caches consist "
+     "of them.) Put the file beside the index and name it plainly."},
     {"M107", Exit::kModel, "config missing or invalid",
-     "config.json is missing, is not valid JSON, or lacks a value that the model's adapter needs. "
-     "The "
-     "message names the key. Fetch the file again from the model's source; it belongs beside the "
-     "weights."},
+     "config.json, or another description beside the weights, is missing, is not valid JSON, or "
+     "lacks a value that the model's adapter needs or has it in another type; the message names "
+     "the key. NaN and Infinity are read as Python writes them. Fetch the file again from the "
+     "model's source; it belongs beside the weights."},
     {"M108", Exit::kModel, "tensor missing or of another shape",
      "The checkpoint does not hold a tensor that the model's graph needs, or holds it with another "
      "shape than the config implies. Usually config and weights come from different models, or a "
@@ -237,11 +234,11 @@ constexpr CodeEntry kCodes[] = {
      "something "
      "else. The message names the key and what is supported."},
     {"M203", Exit::kModel, "NaN or infinity in a weight",
-     "A weight that would be quantized holds NaN or infinity; tensor and index are named. No scale "
-     "can "
-     "make such a weight useful, and engines would spread it through the whole output. The "
-     "checkpoint "
-     "is damaged or its training diverged; leave the tensor out with a rule if it is meant so."},
+     "A weight that is quantized, or copied and computed with (a norm, the embedding), holds NaN "
+     "or infinity; tensor and element are named. No scale can make such a weight useful, and "
+     "engines would spread it through the whole output. The checkpoint is damaged or its training "
+     "diverged: mend it. Tensors that the adapter does not know, such as masks, may hold them "
+     "(W116)."},
     {"M204", Exit::kModel, "format cannot hold a tensor",
      "A rule covers a tensor whose shape or type its format cannot store, most often because the "
      "block "
@@ -297,10 +294,6 @@ constexpr CodeEntry kCodes[] = {
     {"D107", Exit::kModel, "tensor of an id file missing",
      "The id file has no tensor of this name, or several and none called input_ids. Name one with "
      "FILE:KEY; a * in KEY joins all that match. The message lists what the file holds."},
-    {"D108", Exit::kModel, "chat template failed",
-     "The model's chat template could not be parsed or refused the messages, for instance because "
-     "roles "
-     "do not alternate. The message holds its reason. Correct the messages, or give plain text."},
     // ---- R1xx: resources
     // -------------------------------------------------------------------------
     {"R101", Exit::kResources, "memory limit too small",
@@ -374,27 +367,27 @@ constexpr CodeEntry kCodes[] = {
      "A tensor has another shape than its scheme implies, for instance scales that do not fit the "
      "number of blocks. The message says what was expected and found. Write the checkpoint again."},
     {"V104", Exit::kVerify, "wrong type",
-     "A tensor has another element type than its scheme implies; engines read its bytes as "
-     "something "
-     "else. The message says what was expected and found. Write the checkpoint again."},
+     "A tensor has another element type than its scheme implies, or one that its container does "
+     "not have; engines read its bytes as something else. The message says what was expected and "
+     "found. Write the checkpoint again."},
     {"V105", Exit::kVerify, "unusable scale",
      "A scale is NaN, infinite, zero or negative, which makes every weight or activation under it "
      "useless. ModelOpt writes zero scales for experts that calibration never reached. Quantize "
      "again "
      "with data that reaches the layer."},
     {"V106", Exit::kVerify, "config contradicts the tensors",
-     "quantization_config says one thing about a layer, the stored tensors another: listed as "
-     "ignored "
-     "but quantized, or the reverse. Engines trust the config and load garbage or fail. Write the "
+     "config.json or quantization_config cannot be read, or says one thing about the model and the "
+     "stored tensors another: a layer listed as ignored but quantized, a tokenizer with more ids "
+     "than the embedding has rows. Engines trust the config and load garbage or fail. Write the "
      "checkpoint again; mopt derives the config from what was written."},
     {"V107", Exit::kVerify, "merged layers disagree",
      "Layers that engines merge (q/k/v, gate/up) have different schemes or scales that must be "
      "equal. "
      "The engine would use one of them for all. Quantize the group with one rule."},
     {"V108", Exit::kVerify, "damaged container",
-     "A weight file's header contradicts itself or the file's length. Copying was not complete, or "
-     "the "
-     "file was changed afterwards. Copy or write it again."},
+     "A weight file's header contradicts itself or the file's length, or the file is something "
+     "else, such as a pickle (which is not opened) or a pointer of Git LFS. Copying was not "
+     "complete, or the file was changed afterwards. Copy or write it again."},
     {"V109", Exit::kVerify, "file missing",
      "A file that the checkpoint needs is not there: a shard that the index names, config.json, or "
      "a "
@@ -404,19 +397,32 @@ constexpr CodeEntry kCodes[] = {
      "cannot "
      "be judged. Engines refuse unknown names too. Look for a typing mistake, or a newer version."},
     {"V111", Exit::kVerify, "wrong index",
-     "model.safetensors.index.json does not agree with the shards: a tensor stands in another file "
-     "than "
-     "it says, is listed twice, or the total size is wrong. Write the checkpoint again."},
+     "model.safetensors.index.json cannot be read or does not agree with the shards: a tensor "
+     "stands in another file than it says, is not listed or listed twice, a file lies outside of "
+     "the directory, or the total size is wrong. Write the checkpoint again."},
     {"V112", Exit::kVerify, "an engine would refuse this checkpoint",
      "One of the engines asked for in [verify] engines or --engine cannot load what was written; "
      "the "
      "message says which, and why. Choose a recipe that the engine serves, or leave the engine "
      "out: "
      "problems of others are warnings."},
-    {"V113", Exit::kVerify, "a copied tensor differs from the source",
-     "A tensor that should have been copied bit for bit has other bytes than in the source. The "
-     "file "
-     "was changed, or --source names another model. Compare the two with `mopt-host diff`."},
+    {"V113", Exit::kVerify, "a tensor differs from the source",
+     "A tensor that should have been copied bit for bit has other bytes than in the source, or a "
+     "quantized one stands for other weights: its error is several times what its format makes of "
+     "the source. The file was changed, or --source names another model. Compare the two with "
+     "`mopt-host diff`."},
+    {"V114", Exit::kVerify, "bytes changed after the run",
+     "mopt/ledger.jsonl holds a hash of every tensor that the run wrote, and this tensor's bytes "
+     "have another one: a copy that went wrong, a bad disk, or a program that changed the file. "
+     "Copy the checkpoint again, or write it again."},
+    {"V115", Exit::kVerify, "the ledger does not fit the checkpoint",
+     "mopt/ledger.jsonl holds a line that cannot be read, names a tensor that is not there, or "
+     "does not name one that is. Ledger and weights come from different runs, or one of them was "
+     "changed. Copy the whole directory again, or write the checkpoint again."},
+    {"V116", Exit::kVerify, "config.json differs from the source's",
+     "config.json may differ from the source's in quantization_config, and in tie_word_embeddings "
+     "where a recipe untied the head; here another setting differs, and the key is named. The file "
+     "was changed, or --source names another model. Write the checkpoint again."},
     // ---- the rest
     // --------------------------------------------------------------------------------
     {"A101", Exit::kAccuracy, "accuracy gate missed",
@@ -445,11 +451,6 @@ constexpr CodeEntry kCodes[] = {
      "Please report it with the message, the command and the output of `mopt-host --version`."},
     // ---- W1xx: warnings
     // --------------------------------------------------------------------------
-    {"W101", Exit::kDone, "an engine would refuse this checkpoint",
-     "An engine that the recipe does not ask for cannot load what is written. It does no harm "
-     "unless "
-     "you use that engine. Name the engines you use in [verify] engines to make such findings "
-     "errors."},
     {"W102", Exit::kDone, "all values are zero",
      "A tensor or an activation holds only zeros, so no scale follows from it; 1.0 is stored, with "
      "zero "
@@ -463,12 +464,6 @@ constexpr CodeEntry kCodes[] = {
      "is and a quantized lm_head is stored beside it; tie_word_embeddings becomes false. The "
      "checkpoint "
      "grows by that tensor."},
-    {"W105", Exit::kDone, "range borrowed from other experts",
-     "Calibration sent no token to an expert, so its activation range is the maximum over the "
-     "layer's "
-     "other experts. More varied data gives it a range of its own. The report lists the tokens of "
-     "every "
-     "expert."},
     {"W106", Exit::kDone, "plugin refused",
      "A file of the plugin directories could not be used and is left out; the run does not need "
      "it, or "
@@ -480,16 +475,9 @@ constexpr CodeEntry kCodes[] = {
      "The checkpoint holds a tensor that the model's graph does not use; it is copied bit for bit. "
      "Expected for extra heads (MTP) and buffers; unexpected names may mean another variant of the "
      "model."},
-    {"W109", Exit::kDone, "expert saw few tokens",
-     "Few calibration tokens reached an expert, so its ranges are uncertain. Use more samples; the "
-     "report lists the tokens of every expert."},
     {"W110", Exit::kDone, "large KV cache scale",
      "A scale of the FP8 KV cache is above 0.5, which leaves few values near zero. Usually a few "
      "channels of K are extreme. Compare with a recipe without kv_cache when quality matters."},
-    {"W111", Exit::kDone, "device passed over",
-     "--device auto found a device that it cannot use and runs elsewhere; the reason is named. Ask "
-     "for "
-     "the device with --device to make this an error."},
     {"W112", Exit::kDone, "file of the source not copied",
      "A file of the source's directory is left out of the output, such as a pickle or weights in a "
      "second format. Engines do not need it beside the new weights."},
@@ -506,8 +494,8 @@ constexpr CodeEntry kCodes[] = {
      "own. "
      "The plugin's README says more."},
     {"W116", Exit::kDone, "a copied tensor is not finite",
-     "A tensor that is copied bit for bit holds NaN or infinity, in the source as in the output. "
-     "Masks may; weights should not: look at the source."},
+     "A tensor that is copied bit for bit, and that the model's adapter does not compute with, "
+     "holds NaN or infinity. Masks may; weights should not: look at the source."},
 };
 
 }  // namespace

@@ -97,6 +97,16 @@ constexpr size_t kLongestName = 200;  // longer ones are no typing mistakes
 
 }  // namespace
 
+std::string without_place(std::string message, std::string_view file, std::string_view tensor) {
+  const auto drop = [&](const std::string& place) {
+    if (message.starts_with(place + ": ")) message.erase(0, place.size() + 2);
+  };
+  if (!file.empty()) drop(std::string(file));
+  if (!tensor.empty()) drop("tensor '" + std::string(tensor) + "'");
+  if (!tensor.empty()) drop(std::string(tensor));
+  return message;
+}
+
 std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -28,6 +28,10 @@ struct Diagnostic {
 // with P is "refused" (a plugin that is left out). All parts go through printable.
 std::string format(const Diagnostic&);
 
+// A sentence of a plugin without the place that it begins with ("FILE: ", "tensor 'NAME': "), for
+// a diagnostic that has the place already.
+std::string without_place(std::string message, std::string_view file, std::string_view tensor = {});
+
 // Names that come from files, safe to print: control characters, marks that turn the direction of
 // text, and bytes that are not UTF-8 are escaped. A second application changes nothing.
 std::string printable(std::string_view text);

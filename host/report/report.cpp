@@ -1,9 +1,14 @@
 #include "host/report/report.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "host/report/json.hpp"
 
 namespace mopt {
 namespace {
+
+constexpr Fate kFates[] = {Fate::kQuantized, Fate::kCopied, Fate::kTransformed, Fate::kDropped};
 
 Json bytes_or_null(std::optional<uint64_t> bytes) {
   return bytes ? Json(*bytes) : Json(nullptr);
@@ -142,12 +147,25 @@ std::string_view fate_name(Fate fate) {
 }
 
 std::string to_json_line(const LedgerEntry& e) {
-  const Json json = {{"tensor", e.tensor},
-                     {"fate", fate_name(e.fate)},
-                     {"rule", e.rule},
-                     {"outputs", e.outputs},
-                     {"sha256", e.sha256}};
+  const Json json = {{"tensor", e.tensor}, {"fate", fate_name(e.fate)},
+                     {"rule", e.rule},     {"outputs", e.outputs},
+                     {"sha256", e.sha256}, {"outputs_xxh128", e.outputs_xxh128}};
   return json_text(json) + "\n";
+}
+
+std::optional<LedgerEntry> ledger_entry(std::string_view json_line) {
+  try {
+    const Json json = Json::parse(json_line);
+    LedgerEntry e{json.at("tensor"), Fate::kCopied,
+                  json.at("rule"),   json.at("outputs").get<std::vector<std::string>>(),
+                  json.at("sha256"), json.at("outputs_xxh128").get<std::vector<std::string>>()};
+    const auto fate = std::ranges::find(kFates, json.at("fate").get<std::string>(), fate_name);
+    if (fate == std::end(kFates) || e.outputs.size() != e.outputs_xxh128.size()) return {};
+    e.fate = *fate;
+    return e;
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace mopt

@@ -104,9 +104,12 @@ struct LedgerEntry {
   std::string rule;  // empty: none matched
   std::vector<std::string> outputs;
   std::string sha256;  // of the source's bytes; for kCopied of the output's too
+  std::vector<std::string> outputs_xxh128;  // of the bytes of each output
 };
 
 // One line with its newline.
 std::string to_json_line(const LedgerEntry&);
+// What such a line says; nothing when it is none.
+std::optional<LedgerEntry> ledger_entry(std::string_view json_line);
 
 }  // namespace mopt

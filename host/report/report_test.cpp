@@ -85,10 +85,38 @@ TEST_CASE("report.json: a name that is not UTF-8 does not spoil the document") {
 
 TEST_CASE("a ledger entry is one line with the keys of the contract") {
   const std::string line =
-      to_json_line({"a\nb", Fate::kTransformed, "linears", {"x", "y"}, "00ff"});
+      to_json_line({"a\nb", Fate::kTransformed, "linears", {"x", "y"}, "00ff", {"1", "2"}});
   CHECK(line ==
         "{\"tensor\":\"a\\nb\",\"fate\":\"transformed\",\"rule\":\"linears\","
-        "\"outputs\":[\"x\",\"y\"],\"sha256\":\"00ff\"}\n");
+        "\"outputs\":[\"x\",\"y\"],\"sha256\":\"00ff\",\"outputs_xxh128\":[\"1\",\"2\"]}\n");
+}
+
+TEST_CASE("a line of the ledger reads back as it was written") {
+  const LedgerEntry entry{"a\nb", Fate::kDropped, "r", {"x", "y"}, "00ff", {"1", "2"}};
+  const auto again = ledger_entry(to_json_line(entry));
+  REQUIRE(again);
+  CHECK(again->tensor == entry.tensor);
+  CHECK(again->fate == entry.fate);
+  CHECK(again->rule == entry.rule);
+  CHECK(again->outputs == entry.outputs);
+  CHECK(again->sha256 == entry.sha256);
+  CHECK(again->outputs_xxh128 == entry.outputs_xxh128);
+}
+
+TEST_CASE("a damaged line of the ledger is none") {
+  const std::string good = to_json_line({"t", Fate::kCopied, "", {"t"}, "ff", {"1"}});
+  for (size_t n = 0; n + 1 < good.size(); ++n)
+    CHECK_FALSE(ledger_entry(good.substr(0, n)));
+  for (const char* bad :
+       {"[]", "3", "{}",
+        R"({"tensor":1,"fate":"copied","rule":"","outputs":[],"sha256":"","outputs_xxh128":[]})",
+        R"({"tensor":"t","fate":"lost","rule":"","outputs":[],"sha256":"","outputs_xxh128":[]})",
+        R"({"tensor":"t","fate":"copied","rule":"","outputs":[],"sha256":"",)"
+        R"("outputs_xxh128":["1"]})",
+        R"({"tensor":"t","fate":"copied","rule":"","outputs":["t"],"sha256":""})"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(ledger_entry(bad));
+  }
 }
 
 TEST_CASE("fates have the names of the contract") {

@@ -58,6 +58,10 @@ struct IdPlace {
 std::vector<std::vector<int32_t>> select_ids(const std::vector<IdMatrix>& matrices,
                                              std::string_view key, const IdPlace& place);
 
+// How many rows select_ids would give; the matrices need no values.
+int64_t count_ids(const std::vector<IdMatrix>& matrices, std::string_view key,
+                  const std::string& file);
+
 // All rows of an id file, whole.
 std::vector<std::vector<int32_t>> load_ids(const std::string& source, const OpenIds& open,
                                            int64_t vocab_size);

@@ -123,6 +123,14 @@ void append_rows(const IdMatrix& matrix, const IdPlace& place,
 
 }  // namespace
 
+int64_t count_ids(const std::vector<IdMatrix>& matrices, std::string_view key,
+                  const std::string& file) {
+  int64_t rows = 0;
+  for (const IdMatrix* matrix : choose(matrices, key, {file, 0}))
+    rows += matrix->cols > 0 ? matrix->rows : 0;
+  return rows;
+}
+
 std::vector<std::vector<int32_t>> select_ids(const std::vector<IdMatrix>& matrices,
                                              std::string_view key, const IdPlace& place) {
   std::vector<std::vector<int32_t>> out;

@@ -1,5 +1,7 @@
 #include "description_read.hpp"
 
+#include "mopt/python_json.hpp"
+
 #include <algorithm>
 #include <set>
 
@@ -15,7 +17,7 @@ const Tree* member(const Tree& object, const char* key) {
 Tree parse(const Checkpoint& checkpoint, std::string_view file) {
   const std::string_view text = checkpoint.document(file);
   if (text.empty()) return nullptr;
-  Tree json = Tree::parse(text, nullptr, false);
+  Tree json = Tree::parse(standard_json(text), nullptr, false);
   if (json.is_object()) return json;
   throw Error(MOPT_DATA_LOSS,
               std::string(file) + " is not a JSON object (cut off?); fetch it again",
@@ -153,6 +155,13 @@ void check_float_type(const Tree& config, std::vector<Problem>& problems) {
   }
 }
 
+bool tied_head(const Tree& config) {
+  const Tree* tied = member(config, "tie_word_embeddings");
+  const Tree* text = member(config, "text_config");
+  if (tied == nullptr && text != nullptr) tied = member(*text, "tie_word_embeddings");
+  return tied != nullptr && tied->is_boolean() && tied->get<bool>();
+}
+
 // vLLM takes hf_quant_config.json alone for FP8 variants and NVFP4 only (consumers 1.1).
 void check_nested_alone(const Said& nested, std::vector<Problem>& problems) {
   const std::string name = upper(name_of(nested));
@@ -210,6 +219,7 @@ Documents read_documents(const Checkpoint& checkpoint) {
     out.said = std::move(nested);
   }
   check_float_type(config, out.problems);
+  out.tied_head = tied_head(config);
   return out;
 }
 

@@ -21,6 +21,7 @@ struct Said {
 struct Documents {
   std::optional<Said> said;       // hf_quant_config.json's word, else config.json's
   std::vector<Problem> problems;  // of the texts and between them
+  bool tied_head = false;         // config.json says so
 };
 
 // Throws MOPT_UNSUPPORTED when config.json names another quant_method, MOPT_DATA_LOSS for broken

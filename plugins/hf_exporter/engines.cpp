@@ -105,6 +105,10 @@ Verdict judge(std::string_view engine, Answer Row::*column, const Description& d
   const auto say = [&](std::string_view verdict, const std::string& reason) {
     return Verdict{std::string(engine), std::string(verdict), reason};
   };
+  if (!d.class_named) {
+    return say("refuses",
+               "config.json has no architectures, by which it chooses the model's class");
+  }
   if (d.empty()) return say("takes", "nothing is quantized");
   if (d.layers.empty()) {
     return say("unknown", "only the KV cache is quantized, and no quant_algo names the rest");

@@ -11,6 +11,8 @@ using namespace mopt::hf::test;
 
 namespace {
 
+constexpr const char* kConfig = R"({"architectures":["LlamaForCausalLM"]})";
+
 mopt_param linear(const mopt_scheme* weight, const mopt_scheme* input) {
   mopt_param p{};
   p.struct_size = sizeof(mopt_param);
@@ -22,7 +24,8 @@ mopt_param linear(const mopt_scheme* weight, const mopt_scheme* input) {
 }
 
 std::map<std::string, std::string> ask(HfExporter& exporter, const std::vector<mopt_param>& params,
-                                       const mopt_scheme* kv = nullptr) {
+                                       const mopt_scheme* kv = nullptr,
+                                       const char* config = kConfig) {
   std::map<std::string, std::string> out;
   const mopt_verdict_sink sink{
       &out,
@@ -33,7 +36,7 @@ std::map<std::string, std::string> ask(HfExporter& exporter, const std::vector<m
                                                                          view(verdict));
         });
       }};
-  exporter.engines(job("{}", params, kv), VerdictSink(sink));
+  exporter.engines(job(config, params, kv), VerdictSink(sink));
   return out;
 }
 
@@ -43,6 +46,17 @@ std::string vllm(const mopt_scheme* weight, const mopt_scheme* input) {
 }
 
 }  // namespace
+
+TEST_CASE("engines choose the model's class by architectures, transformers by model_type") {
+  for (const char* config : {"{}", R"({"architectures":[]})", R"({"architectures":null})"}) {
+    HfExporter exporter;
+    const auto verdicts = ask(exporter, {linear(nullptr, nullptr)}, nullptr, config);
+    CHECK(verdicts.at("vllm") == "refuses");
+    CHECK(verdicts.at("transformers") == "takes");
+  }
+  HfExporter exporter;
+  CHECK(ask(exporter, {linear(nullptr, nullptr)}).at("vllm") == "takes");
+}
 
 // Measured with vLLM 0.32 (the consumers' table) or read in its loader.
 TEST_CASE("vllm takes what its loader was seen to take, and nothing else") {

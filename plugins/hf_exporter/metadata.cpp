@@ -6,6 +6,7 @@
 
 #include "exclude.hpp"
 #include "layout.hpp"
+#include "mopt/python_json.hpp"
 
 namespace mopt::hf {
 namespace {
@@ -154,7 +155,7 @@ std::string json_text(const Json& json, int indent) {
 Json parse_config(std::string_view text) {
   if (text.empty()) return nullptr;
   try {
-    Json config = Json::parse(text);
+    Json config = Json::parse(standard_json(text));
     if (config.is_object()) return config;
   } catch (const Json::parse_error& e) {
     throw Error(MOPT_DATA_LOSS,
@@ -176,6 +177,10 @@ Description describe(const mopt_export& job, const Json& config) {
   }
   out.exclude = collapse(unquantized_modules(job, config), std::move(quantized));
   if (job.kv != nullptr) out.kv = kv_algorithm(*job.kv);
+  if (config.is_object()) {
+    const Json* classes = find(config, "architectures");
+    out.class_named = classes != nullptr && classes->is_array() && !classes->empty();
+  }
   return out;
 }
 
@@ -229,7 +234,7 @@ std::string config_text(const mopt_export& job, Json config, const Description& 
   }
   config.erase("quantization_config");
   config["quantization_config"] = quantization_config(description);
-  return config.dump(4);
+  return python_json(config.dump(4));
 }
 
 std::string generation_config_text(const Json& config) {
@@ -238,7 +243,7 @@ std::string generation_config_text(const Json& config) {
     if (const Json* id = setting(config, key)) out[key] = *id;
   }
   const bool useful = out.contains("bos_token_id") || out.contains("eos_token_id");
-  return useful ? out.dump(2) + "\n" : std::string();
+  return useful ? python_json(out.dump(2)) + "\n" : std::string();
 }
 
 }  // namespace mopt::hf

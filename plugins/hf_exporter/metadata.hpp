@@ -22,6 +22,7 @@ struct Description {
   std::vector<Layer> layers;         // quantized modules, in model order
   std::vector<std::string> exclude;  // collapsed names of the others
   std::optional<std::string> kv;     // algorithm of the KV cache
+  bool class_named = true;           // config.json says the model's class, or there is none
   bool empty() const { return layers.empty() && !kv; }
   // More than one layer entry: MIXED_PRECISION.
   bool mixed() const;

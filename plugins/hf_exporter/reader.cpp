@@ -72,6 +72,7 @@ class Reader {
         weight(decl, module);
       }
     }
+    head_without_tensor();
     layers_without_tensors();
     kv_scales();
     for (const auto& [algorithm, fitting] : fitting_)
@@ -291,6 +292,18 @@ class Reader {
       say({"V102", "", std::string(name), "expected no such tensor: the layout has no such name",
            "check the name, or export the model again"});
     }
+  }
+
+  // A tied head has no tensor that could be missing in the list of what is not quantized, but
+  // engines make a layer of it.
+  void head_without_tensor() const {
+    if (!documents_.tied_head || stored("lm_head", ".weight") || entry_of("lm_head") == nullptr)
+      return;
+    if (said_->layers.is_object()) return;
+    say({"V106", said_->file, "lm_head",
+         "the head is tied to the embedding, which is not quantized, and not listed in "
+         "ignore/exclude_modules",
+         "add lm_head to both lists, or export the model again"});
   }
 
   void layers_without_tensors() const {

@@ -11,6 +11,7 @@ namespace mopt::conformance {
 namespace {
 
 constexpr int kSeconds = 30;
+constexpr int kNotApplicable = 2;  // exit status of the child
 
 [[noreturn]] void child(const Test& test, int out) {
   std::string problem;
@@ -18,6 +19,8 @@ constexpr int kSeconds = 30;
     test.body();
   } catch (const std::exception& e) {
     problem = e.what();
+  } catch (const NotApplicable&) {
+    _exit(kNotApplicable);
   }
   const ssize_t written = write(out, problem.data(), problem.size());
   _exit(written == static_cast<ssize_t>(problem.size()) ? 0 : 1);
@@ -38,7 +41,7 @@ std::string read_all(int in, bool& in_time) {
 
 }  // namespace
 
-std::string run_apart(const Test& test) {
+std::optional<std::string> run_apart(const Test& test) {
   int ends[2];
   if (pipe(ends) != 0) return "no pipe";
   const pid_t pid = fork();
@@ -57,6 +60,7 @@ std::string run_apart(const Test& test) {
   if (WIFSIGNALED(status)) {
     return std::string("crashed: ") + strsignal(WTERMSIG(status));
   }
+  if (WEXITSTATUS(status) == kNotApplicable) return std::nullopt;
   return problem;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -14,13 +15,16 @@ class Broken : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What a test throws when the plugin has no component that it is about.
+class NotApplicable {};
+
 struct Test {
   std::string name;
   std::function<void()> body;
 };
 
-// Empty when it passed, else what was wrong.
-std::string run_apart(const Test& test);
+// Empty when it passed, else what was wrong; nothing when it does not apply to the plugin.
+std::optional<std::string> run_apart(const Test& test);
 
 // Tests by group. Each opens the file itself, so that nothing leaks from one to the next.
 std::vector<Test> load_tests(const std::string& file);

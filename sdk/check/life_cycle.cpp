@@ -34,10 +34,14 @@ Life life_of(const mopt_component& c) {
 void for_each_life(const std::string& file,
                    const std::function<void(const mopt_component&, const Life&)>& body) {
   const mopt_plugin* plugin = open_plugin(file);
+  bool any = false;
   for (uint64_t i = 0; i < plugin->n_components; ++i) {
     const Life life = life_of(plugin->components[i]);
-    if (life.create != nullptr) body(plugin->components[i], life);
+    if (life.create == nullptr) continue;
+    any = true;
+    body(plugin->components[i], life);
   }
+  if (!any) throw NotApplicable();
 }
 
 }  // namespace

@@ -180,12 +180,16 @@ void check_weight(const Subject& subject, const Weight& w, Content content) {
 
 void for_each_quantizer(const std::string& file, const std::function<void(const Subject&)>& body) {
   const mopt_plugin* plugin = open_plugin(file);
+  bool any = false;
   for (uint64_t i = 0; i < plugin->n_components; ++i) {
     const mopt_component& c = plugin->components[i];
     if (std::strcmp(c.interface_id, MOPT_QUANTIZER_INTERFACE) != 0) continue;
     const Subject subject(c);
-    if (subject.serves_weights()) body(subject);
+    if (!subject.serves_weights()) continue;
+    any = true;
+    body(subject);
   }
+  if (!any) throw NotApplicable();
 }
 
 }  // namespace

@@ -12,6 +12,20 @@ for plugin in "${plugins[@]}"; do
   fi
 done
 
+# lists PLUGIN yes|no TEXT: whether a test whose name holds TEXT is among those tried.
+lists() {
+  local output said=no
+  output=$("$build/bin/mopt-plugin-check" "$build/lib/mopt/plugins/abi-0/$1.so" 2>&1)
+  if grep -q "$3" <<<"$output"; then said=yes; fi
+  if [ "$said" = "$2" ]; then good; else bad "mopt-plugin-check $1 lists '$3': $2" "$output"; fi
+}
+lists fp8 yes "quantizer: weights"
+lists fp8 yes "life cycle:"
+lists max no "quantizer:"
+lists max yes "life cycle:"
+lists llama_adapter no "life cycle:"
+lists llama_adapter yes "describe:"
+
 # finds NAME TEXT: the check of this broken plugin fails and says so.
 finds() {
   local output

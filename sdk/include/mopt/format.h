@@ -10,6 +10,12 @@
 
 #define MOPT_FORMAT_INTERFACE "mopt.format/1"
 
+/* What only `open` says, beside the codes of base.h. */
+enum {
+  MOPT_EXECUTABLE = 64, /* reading the file would run code from it, as with a pickle; never done */
+  MOPT_OUTSIDE = 65     /* the checkpoint names a file outside of its own directory; not opened */
+};
+
 /* A tensor of an open container. Everything lives until close. */
 typedef struct mopt_stored_tensor {
   uint32_t struct_size;

@@ -1,8 +1,8 @@
-#include "host/cli/windows.hpp"
+#include "host/pipeline/windows.hpp"
 
 #include <doctest/doctest.h>
 
-using namespace mopt::cli;
+using namespace mopt::pipeline;
 
 namespace {
 
