@@ -12,7 +12,7 @@ step() { printf '\n== %s\n' "$1"; }
 seconds() { printf '   (%s s so far)\n' "$SECONDS"; }
 
 step "build"
-bash tests/build.sh
+bash tests/build.sh product
 seconds
 
 mkdir -p "$models"

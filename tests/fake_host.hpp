@@ -41,10 +41,7 @@ inline Blob blob(const DLTensor& t) {
 
 class FakeHost {
  public:
-  FakeHost() {
-    table_.abi = {sizeof(mopt_host), MOPT_ABI_MAJOR, MOPT_ABI_MINOR, "fake", "0", get_service, log};
-    exec_ = {sizeof(mopt_exec), 0, {kDLCPU, 0}, nullptr, &table_.abi};
-  }
+  FakeHost();
   FakeHost(const FakeHost&) = delete;
   FakeHost& operator=(const FakeHost&) = delete;
   const mopt_host* host() const { return &table_.abi; }
@@ -59,50 +56,13 @@ class FakeHost {
   };
 
   static mopt_error* alloc(const mopt_exec*, DLDataType dtype, int32_t ndim, const int64_t* extents,
-                           DLManagedTensorVersioned** out) noexcept {
-    return guard([&] {
-      auto owned = std::make_unique<Owned>();
-      owned->shape.assign(extents, extents + ndim);
-      const TensorRef header(nullptr, dtype, owned->shape);
-      owned->strides.assign(header.get()->strides, header.get()->strides + ndim);
-      const uint64_t bytes = nbytes(*header);
-      void* memory = std::aligned_alloc(256, (bytes + 511) / 256 * 256);
-      std::memset(memory, 0xA5, bytes);
-      owned->managed = {};
-      owned->managed.dl_tensor = *header;
-      owned->managed.dl_tensor.data = memory;
-      owned->managed.dl_tensor.shape = owned->shape.data();
-      owned->managed.dl_tensor.strides = owned->strides.data();
-      owned->managed.manager_ctx = owned.get();
-      owned->managed.deleter = [](DLManagedTensorVersioned* t) {
-        std::free(t->dl_tensor.data);
-        delete static_cast<Owned*>(t->manager_ctx);
-      };
-      *out = &owned.release()->managed;
-    });
-  }
+                           DLManagedTensorVersioned** out) noexcept;
   static mopt_error* for_each(int64_t n, int64_t grain,
                               mopt_error* (*body)(void*, int64_t, int64_t) noexcept,
-                              void* ctx) noexcept {
-    for (int64_t chunk = (n + grain - 1) / grain - 1; chunk >= 0; --chunk) {
-      const int64_t begin = chunk * grain;
-      if (mopt_error* error = body(ctx, begin, std::min(n, begin + grain))) return error;
-    }
-    return nullptr;
-  }
-  static const void* get_service(const mopt_host*, const char* id) noexcept {
-    static constexpr mopt_memory memory = {sizeof(mopt_memory), 0, alloc};
-    static constexpr mopt_parallel parallel = {sizeof(mopt_parallel), 0, for_each};
-    if (std::string_view(id) == MOPT_MEMORY_SERVICE) return &memory;
-    if (std::string_view(id) == MOPT_PARALLEL_SERVICE) return &parallel;
-    return nullptr;
-  }
+                              void* ctx) noexcept;
+  static const void* get_service(const mopt_host*, const char* id) noexcept;
   static void log(const mopt_host* host, mopt_log_level level, mopt_str component,
-                  mopt_str message) noexcept {
-    if (level != MOPT_LOG_WARN) return;
-    reinterpret_cast<const Table*>(host)->owner->warnings.push_back(
-        std::string(view(component)) + ": " + std::string(view(message)));
-  }
+                  mopt_str message) noexcept;
 
   // log() finds the owner through the address of the table's first member.
   struct Table {
@@ -129,22 +89,7 @@ struct Option {
 // Settings as a host gives them: every option of the component, defaults filled in.
 class FilledSettings {
  public:
-  FilledSettings(const mopt_component& component, std::vector<Option> given)
-      : given_(std::move(given)) {
-    for (uint64_t i = 0; i < component.n_options; ++i) {
-      const mopt_option& option = component.options[i];
-      mopt_value value = option.def;
-      for (const Option& g : given_) {
-        if (g.name != option.name) continue;
-        REQUIRE(g.type == option.type);
-        value.type = g.type;
-        if (g.type == MOPT_INT) value.as.i = g.i;
-        if (g.type == MOPT_FLOAT) value.as.f = g.f;
-        if (g.type == MOPT_STR) value.as.s = str(g.s);
-      }
-      settings_.push_back({str(option.name), value});
-    }
-  }
+  FilledSettings(const mopt_component& component, std::vector<Option> given);
   const mopt_setting* data() const { return settings_.data(); }
   uint64_t size() const { return settings_.size(); }
 
@@ -153,12 +98,7 @@ class FilledSettings {
   std::vector<mopt_setting> settings_;
 };
 
-inline const mopt_component& component_named(const mopt_plugin& plugin, std::string_view name) {
-  for (uint64_t i = 0; i < plugin.n_components; ++i) {
-    if (plugin.components[i].name == name) return plugin.components[i];
-  }
-  throw Error(MOPT_NOT_FOUND, "the plugin has no component " + std::string(name));
-}
+const mopt_component& component_named(const mopt_plugin& plugin, std::string_view name);
 
 // One weight and what the host knows of it. absmax is computed unless given.
 struct WeightCase {
@@ -169,99 +109,26 @@ struct WeightCase {
 
 class Quantizer {
  public:
-  Quantizer(FakeHost& host, const mopt_component& component, std::vector<Option> options = {})
-      : host_(host), vtable_(static_cast<const mopt_quantizer*>(component.vtable)) {
-    const FilledSettings settings(component, std::move(options));
-    check(vtable_->create(host.host(), settings.data(), settings.size(), &self_));
-  }
-  Quantizer(FakeHost& host, const mopt_component& component, const Scheme& scheme)
-      : host_(host), vtable_(static_cast<const mopt_quantizer*>(component.vtable)) {
-    const mopt_scheme abi = to_abi(scheme, component.name);
-    check(vtable_->open(host.host(), &abi, &self_));
-  }
+  Quantizer(FakeHost& host, const mopt_component& component, std::vector<Option> options = {});
+  Quantizer(FakeHost& host, const mopt_component& component, const Scheme& scheme);
   Quantizer(const Quantizer&) = delete;
   Quantizer& operator=(const Quantizer&) = delete;
   ~Quantizer() { vtable_->destroy(self_); }
 
   // Throws MOPT_UNSUPPORTED where it cannot hold the operand.
-  Scheme scheme(mopt_operand operand) const {
-    mopt_scheme out{};
-    check(vtable_->scheme(self_, operand, &out));
-    return scheme_of(out);
-  }
+  Scheme scheme(mopt_operand operand) const;
   // Role -> type and shape; `bytes` stay empty.
-  std::map<std::string, Blob> plan(const Blob& weight, const std::string& name = "w") const {
-    std::map<std::string, Blob> out;
-    const mopt_weight_view view{sizeof(mopt_weight_view), weight.dtype, str(name), weight.shape[0],
-                                weight.shape[1]};
-    const auto put = [](void* ctx, const mopt_tensor_decl* decl) noexcept -> mopt_error* {
-      auto& declared = *static_cast<std::map<std::string, Blob>*>(ctx);
-      declared[std::string(mopt::view(decl->name))] = {
-          decl->dtype, {decl->shape, decl->shape + decl->ndim}, {}};
-      return nullptr;
-    };
-    check(vtable_->plan(self_, &view, {&out, put}));
-    return out;
-  }
-  std::map<std::string, Blob> quantize(const WeightCase& c) const {
-    std::map<std::string, Blob> out;
-    const TensorRef weight = c.weight.ref();
-    const mopt_weight_job job{sizeof(mopt_weight_job), 0, str(c.name), weight.get(), c.absmax,
-                              c.group_absmax};
-    const auto put = [](void* ctx, mopt_str name, DLManagedTensorVersioned* t) noexcept {
-      auto& emitted = *static_cast<std::map<std::string, Blob>*>(ctx);
-      const Tensor owner(t);
-      emitted[std::string(mopt::view(name))] = blob(*owner);
-      return static_cast<mopt_error*>(nullptr);
-    };
-    check(vtable_->quantize(self_, host_.exec(), &job, {&out, put}));
-    check_as_planned(plan(c.weight, c.name), out);
-    return out;
-  }
+  std::map<std::string, Blob> plan(const Blob& weight, const std::string& name = "w") const;
+  std::map<std::string, Blob> quantize(const WeightCase& c) const;
   // [rows, cols] of the given type.
   Blob dequantize(const std::map<std::string, Blob>& parts, int64_t rows, int64_t cols,
-                  DLDataType dtype = kF32) const {
-    std::vector<TensorRef> refs;
-    refs.reserve(parts.size());
-    std::vector<mopt_named_tensor> named;
-    for (const auto& [role, part] : parts) {
-      named.push_back({str(role), refs.emplace_back(part.ref()).get()});
-    }
-    const std::string name = "w";
-    const mopt_qtensor q{
-        sizeof(mopt_qtensor), static_cast<uint32_t>(named.size()), str(name), rows, cols,
-        named.data()};
-    Blob out = blob(dtype, {rows, cols});
-    TensorRef target = out.ref();
-    check(vtable_->dequantize(self_, host_.exec(), &q, target.get()));
-    return out;
-  }
-  float input_scale(mopt_operand operand, float absmax) const {
-    float scale = 0;
-    check(vtable_->input_scale(self_, operand, absmax, &scale));
-    return scale;
-  }
-  Blob quantize_input(mopt_operand operand, const Blob& x, const float* scale) const {
-    Blob out = blob(x.dtype, x.shape);
-    const TensorRef in = x.ref();
-    TensorRef target = out.ref();
-    check(vtable_->quantize_input(self_, host_.exec(), operand, in.get(), scale, target.get()));
-    return out;
-  }
+                  DLDataType dtype = kF32) const;
+  float input_scale(mopt_operand operand, float absmax) const;
+  Blob quantize_input(mopt_operand operand, const Blob& x, const float* scale) const;
 
  private:
   static void check_as_planned(const std::map<std::string, Blob>& planned,
-                               const std::map<std::string, Blob>& emitted) {
-    CHECK(planned.size() == emitted.size());
-    for (const auto& entry : planned) {
-      const std::string& role = entry.first;
-      const Blob& decl = entry.second;
-      CAPTURE(role);
-      REQUIRE(emitted.count(role) == 1);
-      CHECK(same(emitted.at(role).dtype, decl.dtype));
-      CHECK(emitted.at(role).shape == decl.shape);
-    }
-  }
+                               const std::map<std::string, Blob>& emitted);
 
   FakeHost& host_;
   const mopt_quantizer* vtable_;

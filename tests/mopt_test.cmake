@@ -1,20 +1,31 @@
-# mopt_add_tests(name LIBRARIES ...): one doctest binary from every *_test.cpp of this folder and
-# below, registered with CTest. GOLDEN cases read MOPT_GOLDEN (tests/golden) and MOPT_SHARED.
+# What tests share, compiled once; doctest's main comes with it.
+if(MOPT_TESTS AND NOT TARGET mopt_test_support)
+  find_package(hwy REQUIRED CONFIG)
+  find_package(nlohmann_json REQUIRED)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.cpp)
+  add_library(mopt_test_support STATIC ${sources})
+  target_include_directories(mopt_test_support PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(mopt_test_support PUBLIC mopt::sdk hwy::hwy nlohmann_json::nlohmann_json)
+  mopt_compile_quickly(mopt_test_support)
+endif()
+
+# mopt_add_tests(name [PLUGIN target] [LIBRARIES ...]): one doctest binary from every *_test.cpp of this
+# folder and below, linked with the objects of the plugin, registered with CTest. GOLDEN cases read MOPT_GOLDEN (tests/golden) and MOPT_SHARED.
 function(mopt_add_tests name)
   if(NOT MOPT_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "" "LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "PLUGIN" "LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
   if(NOT sources)
     return()
   endif()
-  # Compiled once: doctest's implementation takes longer than most tests.
-  if(NOT TARGET doctest_main)
-    add_library(doctest_main OBJECT ${CMAKE_SOURCE_DIR}/tests/doctest_main.cpp)
-  endif()
   add_executable(${name}_test ${sources})
-  target_link_libraries(${name}_test PRIVATE ${arg_LIBRARIES} doctest_main)
+  target_link_libraries(${name}_test PRIVATE ${arg_LIBRARIES} mopt_test_support)
+  if(arg_PLUGIN)
+    target_sources(${name}_test PRIVATE $<TARGET_OBJECTS:${arg_PLUGIN}>)
+  endif()
+  mopt_compile_quickly(${name}_test)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
   set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)
   add_test(NAME ${name} COMMAND ${name}_test)

@@ -1,8 +1,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "json.hpp"
 #include "model.hpp"
-#include "text.hpp"
+#include "mopt/error.hpp"
 
 namespace mopt::gguf {
 namespace {
@@ -177,7 +178,7 @@ std::string config_json(const Metadata& metadata, const Model& model, const Tens
                                                  : "float32";
   out["use_cache"] = true;
   out["vocab_size"] = facts.vocabulary;
-  return out.dump(2) + "\n";
+  return json_text(metadata, out, 2);
 }
 
 std::string generation_config_json(const Metadata& metadata) {
@@ -187,7 +188,7 @@ std::string generation_config_json(const Metadata& metadata) {
   if (turn && out.contains("eos_token_id") && out["eos_token_id"] != *turn) {
     out["eos_token_id"] = {out["eos_token_id"].get<int64_t>(), *turn};
   }
-  return out.empty() ? std::string() : out.dump(2) + "\n";
+  return out.empty() ? std::string() : json_text(metadata, out, 2);
 }
 
 }  // namespace mopt::gguf

@@ -5,7 +5,7 @@
 #include <limits>
 #include <unordered_set>
 
-#include "text.hpp"
+#include "mopt/error.hpp"
 
 namespace mopt::gguf {
 namespace {

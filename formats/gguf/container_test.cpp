@@ -2,10 +2,10 @@
 
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "gguf_image_test.hpp"
+#include "tests/json.hpp"
 
 namespace {
 
@@ -79,7 +79,7 @@ TEST_CASE("metadata is JSON, with long arrays as their type and count") {
   image.entry("negative", 11, raw<int64_t>(-5));
   image.text("broken", "\xFF");
   const std::string bytes = image.build();
-  const auto json = nlohmann::json::parse(parse(bytes).metadata.json());
+  const auto json = mopt::test::parse_json(parse(bytes).metadata.json());
   CHECK(json["general.architecture"] == "llama");
   CHECK(json["tokenizer.ggml.tokens"] == nlohmann::json({"a", "b\n", ""}));
   CHECK(json["long"] == nlohmann::json({{"type", "i32"}, {"count", 17}}));

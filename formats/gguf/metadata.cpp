@@ -6,8 +6,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "json.hpp"
 #include "mopt/error.hpp"
-#include "text.hpp"
 
 namespace mopt::gguf {
 namespace {
@@ -184,6 +184,17 @@ std::string Metadata::json() const {
   for (const auto& [key, value] : entries_)
     members.emplace_back(std::string(key), to_json(value));
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string json_text(const Metadata& metadata, const Json& json, int indent) {
+  try {
+    return json.dump(indent) + "\n";
+  } catch (const Json::exception&) {
+    throw Error(MOPT_UNSUPPORTED,
+                metadata.file() + ": expected texts in UTF-8, found other bytes; " +
+                    "use the original checkpoint",
+                metadata.file());
+  }
 }
 
 void Metadata::wrong_kind(std::string_view key, std::string_view expected) const {

@@ -3,7 +3,7 @@
 #include <array>
 #include <charconv>
 
-#include "text.hpp"
+#include "mopt/error.hpp"
 
 namespace mopt::gguf {
 namespace {

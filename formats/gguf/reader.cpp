@@ -1,54 +1,21 @@
 #include "reader.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <boost/interprocess/file_mapping.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <unordered_set>
 
 #include "decode.hpp"
-#include "text.hpp"
+#include "mopt/error.hpp"
 #include "tokenizer.hpp"
 
 namespace mopt::gguf {
 namespace {
 
-namespace fs = std::filesystem;
-namespace ipc = boost::interprocess;
-
 constexpr int64_t kTaskElements = 1 << 18;  // per task of a parallel read
-// A page fault maps what lies around it too: 64 KiB, from Linux 6.18 on a whole folio of the page
-// cache, but nothing beyond one table of pages.
-constexpr uintptr_t kFaultBytes = 2 << 20;
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 
 [[noreturn]] void damaged(const std::string& file, const std::string& sentence) {
   throw Error(MOPT_DATA_LOSS, file + ": " + sentence, file);
-}
-
-ipc::mapped_region map_file(const std::string& path) {
-  std::error_code error;
-  if (!fs::is_regular_file(path, error)) {
-    throw Error(MOPT_NOT_FOUND,
-                path + ": expected a GGUF file, found " +
-                    (fs::exists(path, error) ? "something else" : "nothing there") +
-                    "; check the path",
-                path);
-  }
-  if (fs::file_size(path, error) < 24) {
-    damaged(path, "expected at least 24 bytes, found fewer; " + std::string(kDamaged));
-  }
-  try {
-    return {ipc::file_mapping(path.c_str(), ipc::read_only), ipc::read_only};
-  } catch (const ipc::interprocess_exception& e) {
-    throw Error(
-        MOPT_IO,
-        path + ": expected a file that can be read, found: " + e.what() + "; check its permissions",
-        path);
-  }
 }
 
 // "name-00001-of-00003.gguf" for any number; nothing when the path does not end like that.
@@ -78,10 +45,9 @@ Reader::Reader(const Host& host, const std::string& path) : host_(host) {
 }
 
 void Reader::open(const std::string& path) {
-  ipc::mapped_region region = map_file(path);
-  Container container =
-      parse_container({static_cast<const uint8_t*>(region.get_address()), region.get_size()}, path);
-  files_.push_back({path, std::move(region), std::move(container)});
+  MappedFile file(path, {"a GGUF file", "check the path", 24});
+  Container container = parse_container(file.bytes(), path);
+  files_.push_back({path, std::move(file), std::move(container)});
 }
 
 // Opens `path` and, when it is the first of a split model, the others.
@@ -131,9 +97,8 @@ void Reader::gather_facts() {
       facts_.has_o_bias |= t.name == "blk.0.attn_output.bias";
       facts_.has_mlp_bias |= t.name == "blk.0.ffn_up.bias";
       if (t.name == kRopeFactors && same(t.type->plain, kF32)) {
-        const auto* data = static_cast<const uint8_t*>(file.region.get_address()) + t.offset;
         facts_.rope_factors.resize(t.nbytes / 4);
-        std::memcpy(facts_.rope_factors.data(), data, t.nbytes);
+        std::memcpy(facts_.rope_factors.data(), &file.mapped.bytes()[t.offset], t.nbytes);
       }
     }
   }
@@ -172,8 +137,7 @@ const Reader::Presented& Reader::presented(size_t index) const {
 }
 
 const uint8_t* Reader::bytes(const Presented& tensor) const {
-  return static_cast<const uint8_t*>(files_[tensor.file].region.get_address()) +
-         tensor.stored->offset;
+  return files_[tensor.file].mapped.bytes().data() + tensor.stored->offset;
 }
 
 mopt_stored_tensor Reader::tensor(size_t index) const {
@@ -271,37 +235,25 @@ std::string Reader::build(std::string_view name) const {
 }
 
 std::string_view Reader::document(std::string_view name) const {
-  const std::scoped_lock lock(mutex_);
-  const auto known = documents_.find(name);
-  if (known != documents_.end()) return known->second;
-  std::string text;
-  try {
-    text = build(name);
-  } catch (const Error& e) {
-    host_.warn(Reader::name, std::string(name) + " is missing: " + e.what());
-  }
-  return documents_.emplace(name, std::move(text)).first->second;
-}
-
-void Reader::advise(size_t index, int advice) const {
-  if (index >= tensors_.size()) return;
-  const StoredTensor& t = *tensors_[index].stored;
-  const ipc::mapped_region& region = files_[tensors_[index].file].region;
-  // Outwards to what one page fault maps around itself: the mapping is read-only, so a neighbour's
-  // dropped page only has to be mapped again.
-  const auto base = reinterpret_cast<uintptr_t>(region.get_address());
-  const uintptr_t first = std::max(base, (base + t.offset) / kFaultBytes * kFaultBytes);
-  const uintptr_t last =
-      std::min(base + region.get_size(),
-               (base + t.offset + t.nbytes + kFaultBytes - 1) / kFaultBytes * kFaultBytes);
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+  return documents_.get(name, [this](std::string_view wanted) {
+    try {
+      return build(wanted);
+    } catch (const Error& e) {
+      host_.warn(Reader::name, std::string(wanted) + " is missing: " + e.what());
+      return std::string();
+    }
+  });
 }
 
 void Reader::prefetch(size_t index) const {
-  advise(index, MADV_WILLNEED);
+  if (index >= tensors_.size()) return;
+  const Presented& t = tensors_[index];
+  files_[t.file].mapped.prefetch(t.stored->offset, t.stored->offset + t.stored->nbytes);
 }
 void Reader::release(size_t index) const {
-  advise(index, MADV_DONTNEED);
+  if (index >= tensors_.size()) return;
+  const Presented& t = tensors_[index];
+  files_[t.file].mapped.release(t.stored->offset, t.stored->offset + t.stored->nbytes);
 }
 
 }  // namespace mopt::gguf

@@ -5,9 +5,6 @@
 // and rounded once. Integers and F64 keep their type.
 #pragma once
 
-#include <boost/interprocess/mapped_region.hpp>
-#include <map>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +12,7 @@
 #include "container.hpp"
 #include "model.hpp"
 #include "mopt/format.hpp"
+#include "mopt/reader.hpp"
 
 namespace mopt::gguf {
 
@@ -43,7 +41,7 @@ class Reader {
  private:
   struct File {
     std::string path;
-    boost::interprocess::mapped_region region;
+    MappedFile mapped;
     Container container;
   };
   struct Presented {
@@ -61,7 +59,6 @@ class Reader {
   void check_request(const Presented& tensor, int64_t begin, int64_t end,
                      const DLTensor& out) const;
   std::string build(std::string_view name) const;
-  void advise(size_t index, int advice) const;
 
   Host host_;  // the host outlives its plugins
   std::vector<File> files_;
@@ -70,8 +67,7 @@ class Reader {
   bool rope_is_config_ = false;  // rope_freqs.weight is expressed by config.json
   std::vector<Presented> tensors_;
   std::string metadata_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::string, std::string, std::less<>> documents_;
+  mutable Documents documents_;
 };
 
 }  // namespace mopt::gguf

@@ -3,14 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "gguf_image_test.hpp"
 #include "mopt/numeric/bf16.hpp"
 #include "mopt/numeric/fp16.hpp"
-#include "temp_directory_test.hpp"
 #include "tests/fake_host.hpp"
+#include "tests/json.hpp"
+#include "tests/temp_directory.hpp"
 
 namespace {
 
@@ -71,7 +71,7 @@ GgufImage tiny(const std::string& arch) {
 
 struct Fixture {
   mopt::test::FakeHost host;
-  mopt::test::TempDirectory dir;
+  mopt::test::TempDir dir;
   std::unique_ptr<Reader> open(GgufImage image) {
     return std::make_unique<Reader>(mopt::Host(host.host()), dir.write("m.gguf", image.build()));
   }
@@ -125,7 +125,7 @@ TEST_CASE_FIXTURE(Fixture,
   const auto reader = open(image);
   GgufImage other = tiny("qwen2");
   other.tensors.push_back({"blk.0.attn_q.bias", {64}, kTypeF32, f32s(ramp(64))});
-  mopt::test::TempDirectory second;
+  mopt::test::TempDir second;
   const Reader stored(mopt::Host(host.host()), second.write("m.gguf", other.build()));
   for (const auto& [name, heads] : {std::pair{"q_proj", 2}, {"k_proj", 1}}) {
     const std::string full = std::string("model.layers.0.self_attn.") + name + ".weight";
@@ -240,8 +240,8 @@ TEST_CASE_FIXTURE(Fixture, "config.json says what the metadata and the tensors s
   image.u32("tokenizer.ggml.eos_token_id", 2);
   image.u32("tokenizer.ggml.eot_token_id", 3);
   const auto reader = open(image);
-  CHECK(json::parse(reader->document("config.json")) ==
-        json::parse(R"({"architectures": ["LlamaForCausalLM"], "attention_bias": false,
+  CHECK(mopt::test::parse_json(reader->document("config.json")) ==
+        mopt::test::parse_json(R"({"architectures": ["LlamaForCausalLM"], "attention_bias": false,
           "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 32,
           "hidden_act": "silu", "hidden_size": 64, "initializer_range": 0.02,
           "intermediate_size": 32, "max_position_embeddings": 128, "mlp_bias": false,
@@ -249,8 +249,8 @@ TEST_CASE_FIXTURE(Fixture, "config.json says what the metadata and the tensors s
           "num_key_value_heads": 1, "rms_norm_eps": 1e-06, "rope_scaling": null,
           "rope_theta": 500000.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
           "use_cache": true, "vocab_size": 8})"));
-  CHECK(json::parse(reader->document("generation_config.json")) ==
-        json::parse(R"({"bos_token_id": 1, "eos_token_id": [2, 3]})"));
+  CHECK(mopt::test::parse_json(reader->document("generation_config.json")) ==
+        mopt::test::parse_json(R"({"bos_token_id": 1, "eos_token_id": [2, 3]})"));
   CHECK(reader->document("tokenizer.json").empty());
   CHECK(reader->document("tokenizer_config.json").empty());
   CHECK(reader->document("chat_template.jinja").empty());
@@ -267,7 +267,7 @@ TEST_CASE_FIXTURE(Fixture, "other architectures of the family differ where they 
   qwen2.text("qwen2.rope.scaling.type", "yarn");
   qwen2.f32("qwen2.rope.scaling.factor", 4);
   qwen2.u32("qwen2.rope.scaling.original_context_length", 32);
-  json config = json::parse(open(qwen2)->document("config.json"));
+  json config = mopt::test::parse_json(open(qwen2)->document("config.json"));
   CHECK(config["architectures"][0] == "Qwen2ForCausalLM");
   CHECK_FALSE(config.contains("attention_bias"));
   CHECK(config["tie_word_embeddings"] == false);
@@ -276,7 +276,7 @@ TEST_CASE_FIXTURE(Fixture, "other architectures of the family differ where they 
 
   GgufImage qwen3 = tiny("qwen3");
   qwen3.u32("qwen3.attention.key_length", 48);
-  config = json::parse(open(qwen3)->document("config.json"));
+  config = mopt::test::parse_json(open(qwen3)->document("config.json"));
   CHECK(config["model_type"] == "qwen3");
   CHECK(config["head_dim"] == 48);
   CHECK(config["attention_bias"] == false);
@@ -351,7 +351,7 @@ TEST_CASE_FIXTURE(Fixture,
       {"rope_freqs.weight", {16}, kTypeF32, f32s(llama3_factors(500000, 32, 8192))});
   const auto reader = open(image);
   CHECK(reader->count() == image.tensors.size() - 1);
-  CHECK(json::parse(reader->document("config.json"))["rope_scaling"] ==
+  CHECK(mopt::test::parse_json(reader->document("config.json"))["rope_scaling"] ==
         json({{"factor", 32.0},
               {"high_freq_factor", 4.0},
               {"low_freq_factor", 1.0},
@@ -394,7 +394,7 @@ TEST_CASE_FIXTURE(Fixture, "a split model is opened by its first file") {
   CHECK(reader.n_files() == 2);
   CHECK(reader.file(1) == second);
   CHECK(read<float>(reader, "lm_head.weight", mopt::kF32, 0, 1)[0] == 4.5f);
-  CHECK(json::parse(reader.document("config.json"))["tie_word_embeddings"] == false);
+  CHECK(mopt::test::parse_json(reader.document("config.json"))["tie_word_embeddings"] == false);
   CHECK(refusal(second).find("name the first one") != std::string::npos);
   dir.write("x-00002-of-00002.gguf", part(1, {output, {"b", {32}, kTypeQ80, q8(32, 0)}}, 7));
   CHECK(refusal(first).find("expected 7 tensors in all files, found 8") != std::string::npos);

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
+#include "json.hpp"
 #include "mopt/error.hpp"
-#include "text.hpp"
 
 namespace mopt::gguf {
 namespace {
@@ -221,14 +221,6 @@ Json model_json(const Metadata& metadata, const Vocabulary& vocabulary, const Pr
           {"merges", merges_json(metadata, vocabulary)}};
 }
 
-std::string dump(const Metadata& metadata, const Json& json, int indent) {
-  try {
-    return json.dump(indent) + "\n";
-  } catch (const Json::exception&) {
-    refuse(metadata, "expected tokens in UTF-8, found other bytes");
-  }
-}
-
 }  // namespace
 
 std::string tokenizer_json(const Metadata& metadata) {
@@ -250,7 +242,7 @@ std::string tokenizer_json(const Metadata& metadata) {
                     {"post_processor", post_processor(metadata, vocabulary, pre)},
                     {"decoder", byte_level(true, true)},
                     {"model", model_json(metadata, vocabulary, pre)}};
-  return dump(metadata, out, -1);
+  return json_text(metadata, out, -1);
 }
 
 std::string tokenizer_config_json(const Metadata& metadata, const std::string& arch) {
@@ -274,7 +266,7 @@ std::string tokenizer_config_json(const Metadata& metadata, const std::string& a
   if (const auto context = metadata.integer(arch + ".context_length"))
     out["model_max_length"] = *context;
   out["tokenizer_class"] = "PreTrainedTokenizerFast";
-  return dump(metadata, out, 2);
+  return json_text(metadata, out, 2);
 }
 
 }  // namespace mopt::gguf

@@ -2,11 +2,10 @@
 
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "container.hpp"
 #include "gguf_image_test.hpp"
 #include "tests/golden.hpp"
+#include "tests/json.hpp"
 
 namespace {
 
@@ -19,9 +18,11 @@ struct Parsed {
       : bytes(image.build()),
         container(mopt::gguf::parse_container(
             {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, "m.gguf")) {}
-  json tokenizer() const { return json::parse(mopt::gguf::tokenizer_json(container.metadata)); }
+  json tokenizer() const {
+    return mopt::test::parse_json(mopt::gguf::tokenizer_json(container.metadata));
+  }
   json config() const {
-    return json::parse(mopt::gguf::tokenizer_config_json(container.metadata, "llama"));
+    return mopt::test::parse_json(mopt::gguf::tokenizer_config_json(container.metadata, "llama"));
   }
   std::string bytes;
   mopt::gguf::Container container;
@@ -57,13 +58,14 @@ TEST_CASE("vocabulary, merges and added tokens are those of the file, without un
   CHECK(t["model"]["merges"] == json::array({"a b"}));
   CHECK(t["model"]["type"] == "BPE");
   REQUIRE(t["added_tokens"].size() == 2);
-  CHECK(t["added_tokens"][0] == json::parse(R"({"id":0,"content":"<s>","single_word":false,
+  CHECK(t["added_tokens"][0] ==
+        mopt::test::parse_json(R"({"id":0,"content":"<s>","single_word":false,
       "lstrip":false,"rstrip":false,"normalized":false,"special":true})"));
   CHECK(t["added_tokens"][1]["content"] == "<user>");
   CHECK(t["added_tokens"][1]["special"] == false);
   CHECK(t["normalizer"].is_null());
   CHECK(t["post_processor"].is_null());
-  CHECK(t["pre_tokenizer"] == json::parse(R"({"type":"Sequence","pretokenizers":[
+  CHECK(t["pre_tokenizer"] == mopt::test::parse_json(R"({"type":"Sequence","pretokenizers":[
       {"type":"Digits","individual_digits":true},
       {"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}]})"));
 }
@@ -73,9 +75,9 @@ TEST_CASE("the text gets BOS and EOS when the file asks for them") {
   image.flag("tokenizer.ggml.add_bos_token", 1);
   image.flag("tokenizer.ggml.add_eos_token", 1);
   const Parsed parsed(image);
-  CHECK(
-      parsed.tokenizer()["post_processor"]["single"] ==
-      json::parse(R"([{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
+  CHECK(parsed.tokenizer()["post_processor"]["single"] ==
+        mopt::test::parse_json(
+            R"([{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
                         {"SpecialToken":{"id":"<user>","type_id":0}}])"));
   CHECK(parsed.config()["add_bos_token"] == true);
   CHECK(parsed.config()["add_eos_token"] == true);
@@ -86,7 +88,8 @@ TEST_CASE("tokenizer_config.json names the special tokens and the chat template"
   image.u32("tokenizer.ggml.padding_token_id", 5);
   image.text("tokenizer.chat_template", "{{ messages }}");
   image.u32("llama.context_length", 2048);
-  CHECK(Parsed(image).config() == json::parse(R"({"add_bos_token":false,"add_eos_token":false,
+  CHECK(Parsed(image).config() ==
+        mopt::test::parse_json(R"({"add_bos_token":false,"add_eos_token":false,
       "bos_token":"<s>","eos_token":"<user>","pad_token":"[PAD5]","chat_template":"{{ messages }}",
       "clean_up_tokenization_spaces":false,"model_max_length":2048,
       "tokenizer_class":"PreTrainedTokenizerFast"})"));
@@ -143,7 +146,7 @@ TEST_CASE("a tokenizer.json that went through GGUF comes back with the same mean
       continue;
     }
     CAPTURE(folder);
-    json expected = json::parse(mopt::test::read_file(path));
+    json expected = mopt::test::parse_json(mopt::test::read_file(path));
     std::vector<std::string> tokens(expected["model"]["vocab"].size()), merges;
     for (const auto& [token, id] : expected["model"]["vocab"].items())
       tokens.at(id.get<size_t>()) = token;

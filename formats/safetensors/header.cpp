@@ -5,9 +5,9 @@
 #include <limits>
 #include <unordered_set>
 
+#include "mopt/error.hpp"
 #include "mopt/names.hpp"
 #include "scanner.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

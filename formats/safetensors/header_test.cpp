@@ -4,8 +4,9 @@
 
 #include <chrono>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <random>
+
+#include "tests/json.hpp"
 
 namespace {
 

@@ -8,7 +8,6 @@
 #include "mopt/error.hpp"
 #include "mopt/format.h"
 #include "scanner.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

@@ -9,9 +9,10 @@
 #include <span>
 
 #include "dtypes.hpp"
+#include "header.hpp"
+#include "mopt/error.hpp"
 #include "mopt/names.hpp"
 #include "plain.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

@@ -1,56 +1,21 @@
 #include "reader.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <boost/interprocess/file_mapping.hpp>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "mopt/error.hpp"
 #include "mopt/names.hpp"
 #include "mopt/numeric/bf16.hpp"
 #include "mopt/numeric/fp16.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {
 
 namespace fs = std::filesystem;
-namespace ipc = boost::interprocess;
 
 constexpr int64_t kCopyBytes = 1 << 20;  // per task of a parallel read
-// A page fault maps what lies around it too: 64 KiB, from Linux 6.18 on a whole folio of the page
-// cache, but nothing beyond one table of pages.
-constexpr uintptr_t kFaultBytes = 2 << 20;
-
-ipc::mapped_region map_file(const std::string& path) {
-  std::error_code error;
-  if (!fs::is_regular_file(path, error)) {
-    throw Error(MOPT_NOT_FOUND,
-                path + ": expected a file of this checkpoint, found " +
-                    (fs::exists(path, error) ? "something else" : "nothing") +
-                    "; fetch the checkpoint again",
-                path);
-  }
-  if (fs::file_size(path, error) < 8) {
-    throw Error(MOPT_DATA_LOSS,
-                path + ": expected at least 8 bytes, found fewer; " + std::string(kDamaged), path);
-  }
-  try {
-    return {ipc::file_mapping(path.c_str(), ipc::read_only), ipc::read_only};
-  } catch (const ipc::interprocess_exception& e) {
-    throw Error(
-        MOPT_IO,
-        path + ": expected a file that can be read, found: " + e.what() + "; check its permissions",
-        path);
-  }
-}
-
-std::span<const uint8_t> view_of(const ipc::mapped_region& region) {
-  return {static_cast<const uint8_t*>(region.get_address()), region.get_size()};
-}
 
 // n elements of Stored at `from`, which need not be aligned.
 template <class Stored, class Convert>
@@ -89,14 +54,14 @@ Reader::Reader(const Host& host, const std::string& path) {
 }
 
 void Reader::open(const std::string& path) {
-  ipc::mapped_region region = map_file(path);
-  Header header = parse_header(view_of(region), path);
+  MappedFile mapped(path, {"a file of this checkpoint", "fetch the checkpoint again", 8});
+  Header header = parse_header(mapped.bytes(), path);
   const auto file = static_cast<uint32_t>(files_.size());
   for (uint32_t i = 0; i < header.tensors.size(); ++i)
     tensors_.push_back({file, i});
   // The text of the header is not needed any more.
-  ::madvise(region.get_address(), region.get_size(), MADV_DONTNEED);
-  files_.push_back({path, std::move(region), std::move(header)});
+  mapped.release(0, mapped.bytes().size());
+  files_.push_back({path, std::move(mapped), std::move(header)});
 }
 
 // The index and the files agree: each tensor is in one file, the one that the index names.
@@ -166,9 +131,12 @@ const Entry& Reader::entry(size_t index) const {
   return files_[ref.file].header.tensors[ref.entry];
 }
 
+const MappedFile& Reader::mapped(size_t index) const {
+  return files_[tensors_[index].file].mapped;
+}
+
 const std::byte* Reader::bytes(size_t index) const {
-  return static_cast<const std::byte*>(files_[tensors_[index].file].region.get_address()) +
-         entry(index).begin;
+  return reinterpret_cast<const std::byte*>(mapped(index).bytes().data()) + entry(index).begin;
 }
 
 mopt_stored_tensor Reader::tensor(size_t index) const {
@@ -197,17 +165,16 @@ std::string_view Reader::document(std::string_view name) const {
                           name.find('/') == std::string_view::npos &&
                           name.find('\0') == std::string_view::npos;
   if (!plain_name || name.ends_with(".safetensors")) return {};
-  const std::scoped_lock lock(mutex_);
-  const auto known = documents_.find(name);
-  if (known != documents_.end()) return known->second;
-  std::string text;
-  std::error_code error;
-  const fs::path path = directory_ / name;
-  if (fs::is_regular_file(path, error)) {
-    std::ifstream in(path, std::ios::binary);
-    text.assign(std::istreambuf_iterator<char>(in), {});
-  }
-  return documents_.emplace(name, std::move(text)).first->second;
+  return documents_.get(name, [this](std::string_view wanted) {
+    std::string text;
+    std::error_code error;
+    const fs::path path = directory_ / wanted;
+    if (fs::is_regular_file(path, error)) {
+      std::ifstream in(path, std::ios::binary);
+      text.assign(std::istreambuf_iterator<char>(in), {});
+    }
+    return text;
+  });
 }
 
 void Reader::read(const Exec& exec, size_t index, int64_t begin, int64_t end, DLTensor& out) const {
@@ -250,26 +217,15 @@ void Reader::read(const Exec& exec, size_t index, int64_t begin, int64_t end, DL
   });
 }
 
-void Reader::advise(size_t index, int advice) const {
-  if (index >= tensors_.size()) return;
-  const ipc::mapped_region& region = files_[tensors_[index].file].region;
-  const Entry& e = entry(index);
-  // Outwards to what one page fault maps around itself: the mapping is read-only, so a neighbour's
-  // dropped page only has to be mapped again.
-  const auto base = reinterpret_cast<uintptr_t>(region.get_address());
-  const uintptr_t first = std::max(base, (base + e.begin) / kFaultBytes * kFaultBytes);
-  const uintptr_t last = std::min(base + region.get_size(),
-                                  (base + e.end + kFaultBytes - 1) / kFaultBytes * kFaultBytes);
-  if (first < last) {
-    ::madvise(reinterpret_cast<void*>(first), last - first, advice);
-  }
-}
-
 void Reader::prefetch(size_t index) const {
-  advise(index, MADV_WILLNEED);
+  if (index >= tensors_.size()) return;
+  const Entry& e = entry(index);
+  mapped(index).prefetch(e.begin, e.end);
 }
 void Reader::release(size_t index) const {
-  advise(index, MADV_DONTNEED);
+  if (index >= tensors_.size()) return;
+  const Entry& e = entry(index);
+  mapped(index).release(e.begin, e.end);
 }
 
 }  // namespace mopt::safetensors

@@ -1,16 +1,14 @@
 // A checkpoint of safetensors files, mapped read-only.
 #pragma once
 
-#include <boost/interprocess/mapped_region.hpp>
-#include <map>
-#include <memory>
-#include <mutex>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "header.hpp"
 #include "mopt/format.hpp"
+#include "mopt/reader.hpp"
 #include "sources.hpp"
 
 namespace mopt::safetensors {
@@ -39,7 +37,7 @@ class Reader {
  private:
   struct File {
     std::string path;
-    boost::interprocess::mapped_region region;
+    MappedFile mapped;
     Header header;
   };
   struct Ref {
@@ -49,15 +47,14 @@ class Reader {
   void check_index(const Host& host, const Index& index) const;
   void merge_metadata();
   const Entry& entry(size_t index) const;
+  const MappedFile& mapped(size_t index) const;
   const std::byte* bytes(size_t index) const;
-  void advise(size_t index, int advice) const;
 
   std::filesystem::path directory_;
   std::vector<File> files_;
   std::vector<Ref> tensors_;
   std::string metadata_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::string, std::string, std::less<>> documents_;
+  mutable Documents documents_;
 };
 
 }  // namespace mopt::safetensors

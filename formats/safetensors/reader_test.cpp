@@ -3,16 +3,17 @@
 #include <doctest/doctest.h>
 
 #include <bit>
+#include <cmath>
 #include <fstream>
 
-#include "temp_directory_test.hpp"
 #include "tests/fake_host.hpp"
 #include "tests/golden.hpp"
+#include "tests/temp_directory.hpp"
 
 namespace {
 
 using mopt::safetensors::Reader;
-using mopt::test::TempDirectory;
+using mopt::test::TempDir;
 
 std::string image(const std::string& json, const std::string& data) {
   const uint64_t n = json.size();
@@ -30,7 +31,7 @@ std::string index(const std::string& map) {
 
 struct Fixture {
   mopt::test::FakeHost host;
-  TempDirectory dir;
+  TempDir dir;
   Reader open(const std::string& path) { return {mopt::Host(host.host()), path}; }
   std::string refusal(const std::string& path, mopt_code code) {
     try {
@@ -148,7 +149,7 @@ TEST_CASE_FIXTURE(Fixture, "tensors that the index leaves out are read with a wa
 TEST_CASE_FIXTURE(Fixture, "an index that lies is refused") {
   dir.write("s1.safetensors", one("a", 1));
   dir.write("s2.safetensors", one("a", 2));
-  TempDirectory elsewhere;
+  TempDir elsewhere;
   const std::string outside = elsewhere.write("o.safetensors", one("a", 1));
   struct Case {
     std::string text;
@@ -192,7 +193,7 @@ TEST_CASE_FIXTURE(Fixture, "directories without safetensors say what is missing"
   dir.write("pytorch_model.bin", "PK");
   CHECK(refusal(dir.path(), MOPT_EXECUTABLE).find("torch.load") != std::string::npos);
   CHECK(refusal(dir / "pytorch_model.bin", MOPT_EXECUTABLE).find("convert") != std::string::npos);
-  CHECK(Reader::probe(dir.path(), {}) > 0);
+  CHECK(Reader::probe(dir.path().native(), {}) > 0);
   dir.write("a.safetensors", one("a", 1));
   CHECK(open(dir.path()).count() == 1);
   dir.write("b.safetensors", one("b", 1));

@@ -4,7 +4,6 @@
 
 #include "mopt/error.hpp"
 #include "plain.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 

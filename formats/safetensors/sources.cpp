@@ -5,7 +5,6 @@
 
 #include "mopt/error.hpp"
 #include "mopt/format.h"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "mopt/error.hpp"
 #include "sources.hpp"
-#include "text.hpp"
 
 namespace mopt::safetensors {
 namespace {

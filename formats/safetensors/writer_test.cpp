@@ -3,20 +3,20 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
 #include "reader.hpp"
-#include "temp_directory_test.hpp"
 #include "tests/fake_host.hpp"
 #include "tests/golden.hpp"
+#include "tests/json.hpp"
+#include "tests/temp_directory.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 using mopt::safetensors::Writer;
-using mopt::test::TempDirectory;
+using mopt::test::TempDir;
 
 // A plan and the bytes of its tensors.
 struct Job {
@@ -74,7 +74,7 @@ Job mixed() {
 
 struct Fixture {
   mopt::test::FakeHost host;
-  TempDirectory dir;
+  TempDir dir;
   std::unique_ptr<Writer> make(const mopt_write_plan& plan) {
     return std::make_unique<Writer>(mopt::Host(host.host()), plan);
   }
@@ -123,7 +123,7 @@ TEST_CASE_FIXTURE(Fixture, "shards fill in the plan's order and the index names 
   writer->commit();
   CHECK(size_on_disk() == Writer::predict(plan));
   const auto index =
-      nlohmann::json::parse(mopt::test::read_file(dir / "model.safetensors.index.json"));
+      mopt::test::parse_json(mopt::test::read_file(dir / "model.safetensors.index.json"));
   CHECK(index["metadata"]["total_size"] == 160);
   const int shard_of[] = {1, 1, 2, 2, 3, 4, 4};
   for (int i = 0; i < 7; ++i) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "mopt/python_json.hpp"
+#include "tests/json.hpp"
 #include "tests/model_files.hpp"
 
 namespace mopt::graph {
@@ -19,7 +20,7 @@ struct Fixture {
 
   Model open(const nlohmann::json& config, std::string_view adapter = "auto") {
     const Container file = Container::open(registry, dir.path());
-    Model model = adapt(registry, file, ModelConfig(config.dump()), adapter);
+    Model model = adapt(registry, file, ModelConfig(test::json_text(config)), adapter);
     check_parameters(model, file);
     return model;
   }

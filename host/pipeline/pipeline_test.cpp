@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <random>
 
 #include "tests/model_files.hpp"
 

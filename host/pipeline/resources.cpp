@@ -32,7 +32,8 @@ void check_memory(const Prepared& job, std::optional<uint64_t> limit) {
       (self ? " (a model that writes its own calibration text has to fit into memory)" : "") +
       ", " + (limited ? "--memory-limit allows " : "the machine has ") +
       std::to_string(mib(allowed)) + " MiB";
-  d.remedy = limited ? "give at least " + std::to_string(mib(needed)) + "MiB, or " : "";
+  // The next run holds a few pages more or less when it plans.
+  d.remedy = limited ? "give at least " + std::to_string(mib(needed) + 1) + "MiB, or " : "";
   d.remedy += self ? "give calibration.data = a .txt, .jsonl or id file"
                    : "take fewer calibration samples, a shorter seq_len or a recipe without "
                      "calibration";

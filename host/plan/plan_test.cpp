@@ -6,6 +6,7 @@
 #include <set>
 
 #include "host/graph/adapt.hpp"
+#include "tests/json.hpp"
 #include "tests/model_files.hpp"
 
 namespace mopt::plan {
@@ -67,7 +68,7 @@ struct Fixture {
   Plan plan(const std::string& rules, const LlamaOptions& model = {},
             const std::string& adapter = "auto") {
     test::write_llama(dir.path(), model);
-    config = test::llama_config(model).dump();
+    config = test::json_text(test::llama_config(model));
     source.emplace(Container::open(registry, dir.path()));
     graph.reset();
     if (adapter != "none") {

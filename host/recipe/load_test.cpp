@@ -13,7 +13,7 @@ const std::string kRule =
 }
 
 TEST_CASE("the recipe of the contract loads with every value and its place") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const Recipe r = test::load(scratch, R"(
 name = "nvfp4"
 description = "NVFP4"
@@ -82,7 +82,7 @@ engines = ["vllm", "llama.cpp"]
 }
 
 TEST_CASE("settings for a component hold every option with its type") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const Recipe r = test::load(scratch, "[quantize.max]\nstrict = true\n");
   const auto settings = r.quantize->algorithms.at(0).options.settings();
   const Settings read(settings.data(), settings.size());
@@ -220,7 +220,7 @@ TEST_CASE("E106: what a table cannot do without is asked for at the table") {
               "table = ...: file of the table"});
   CHECK(faults("[[eval]]\n").size() == 3);
   CHECK(faults("[sparsify]\n").size() == 2);
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const std::string file = scratch.write("p.toml", "name = \"x\"\n");
   CHECK(faults(scratch, [&] {
           load_recipe({file, {}, {}, {}, {}}, test::catalogue());
@@ -240,7 +240,7 @@ TEST_CASE("E107: reserved tables are refused by name") {
 }
 
 TEST_CASE("E109: a schema of another version is refused") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const std::string file = scratch.write("p.toml", "schema = 2\n");
   CHECK(faults(scratch,
                [&] {
@@ -308,7 +308,7 @@ TEST_CASE("E303: what contradicts itself is refused") {
 }
 
 TEST_CASE("W107: a deprecated option works and warns") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const Recipe r = test::load(scratch, "[format.x]\nuse = \"demanding\"\ntable = \"t\"\nold = 2\n");
   REQUIRE(r.warnings.size() == 1);
   CHECK(r.warnings[0].code == "W107");
@@ -329,7 +329,7 @@ TEST_CASE("all faults of a stage come together and in order, those of later stag
 }
 
 TEST_CASE("the default calibrator is no demand on the plugins that are loaded") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   Catalogue poor = test::catalogue();
   poor.find = [inner = poor.find](std::string_view id, std::string_view name) {
     return name == "max" ? std::nullopt : inner(id, name);

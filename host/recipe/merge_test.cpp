@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 
 #include "host/recipe/recipe_test.hpp"
 
@@ -26,7 +28,7 @@ role = "mlp.*"
 weight = "fp8"
 )";
 
-Recipe with(const test::Scratch& scratch, std::vector<std::string> sets,
+Recipe with(const test::TempDir& scratch, std::vector<std::string> sets,
             std::vector<Override> overrides = {}) {
   RecipeRequest request;
   request.sets = std::move(sets);
@@ -41,7 +43,7 @@ std::filesystem::path library() {
 }  // namespace
 
 TEST_CASE("extends merges tables by key and arrays of tables by id, the base's order first") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("base.toml", kBase);
   const Recipe r = test::load(scratch, R"(extends = ["./base.toml"]
 [calibration]
@@ -69,7 +71,7 @@ weight = "int8"
 }
 
 TEST_CASE("several bases apply in order, and a chain of them works") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("deep/a.toml", "schema = 1\n[model]\npath = \"a\"\nadapter = \"none\"\n");
   scratch.write("deep/b.toml", "schema = 1\nextends = [\"./a.toml\"]\n[model]\npath = \"b\"\n");
   scratch.write("c.toml", "schema = 1\n[export]\nshard_gb = 1.0\n[model]\npath = \"c\"\n");
@@ -80,7 +82,7 @@ TEST_CASE("several bases apply in order, and a chain of them works") {
 }
 
 TEST_CASE("extends by name looks into the library only") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("library/general/base.toml", kBase);
   scratch.write("library/models/llama/base.toml", "schema = 1\n[model]\npath = \"for llama\"\n");
   RecipeRequest request;
@@ -104,7 +106,7 @@ TEST_CASE("E201: a base that is not there, or outside of the library") {
 }
 
 TEST_CASE("E202: a circle is named, a recipe that two bases share is none") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("a.toml", "schema = 1\nextends = [\"./q.toml\"]\n");
   CHECK(faults(scratch, [&] { test::load(scratch, "extends = [\"./a.toml\"]\n"); }) ==
         Lines{"a.toml:2:12: error[E202]: recipes extend each other: q.toml -> a.toml -> q.toml; "
@@ -115,14 +117,14 @@ TEST_CASE("E202: a circle is named, a recipe that two bases share is none") {
 }
 
 TEST_CASE("a fault in a base has its place in the base") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("base.toml", "schema = 1\n[calibraton]\n");
   CHECK(faults(scratch, [&] { test::load(scratch, "extends = [\"./base.toml\"]\n"); }) ==
         Lines{"base.toml:2:1: error[E101]: unknown key 'calibraton'; did you mean 'calibration'?"});
 }
 
 TEST_CASE("--set takes TOML or a bare string, names elements by id, and goes last") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const Recipe r = with(scratch,
                         {"calibration.samples=99", "quantize.rule.linears.weight=nvfp4",
                          "model.path=/a b/c", "quantize.kv_cache=\"fp8\"", "export={shard_gb=2.5}",
@@ -140,7 +142,7 @@ TEST_CASE("--set takes TOML or a bare string, names elements by id, and goes las
 }
 
 TEST_CASE("--model and --output are values with a place of their own") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   const Recipe r =
       with(scratch, {}, {{"model.path", "1", "--model"}, {"export.path", "o", "--output"}});
   CHECK(r.model.path->value == "1");  // never TOML
@@ -177,12 +179,12 @@ TEST_CASE("a bad --set is reported with its place, whatever is wrong with it") {
 }
 
 TEST_CASE("E205: a name that the library does not have comes with its neighbours") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("lib/general/fp8.toml", "schema = 1\n");
   scratch.write("lib/general/fp8_kv.toml", "schema = 1\n");
   scratch.write("lib/general/nvfp4.toml", "schema = 1\n");
   RecipeRequest request;
-  request.library = scratch.root() / "lib";
+  request.library = scratch.path() / "lib";
   const auto fault = [&](const std::string& name) {
     request.name = name;
     return faults(scratch, [&] { load_recipe(request, test::catalogue()); });
@@ -197,27 +199,27 @@ TEST_CASE("E205: a name that the library does not have comes with its neighbours
             .at(0)
             .find("error[E205]: cannot read the recipe './nowhere.toml': it "
                   "does not exist") == 0);
-  CHECK(fault(scratch.root().string() + "/lib").at(0).find("it is a directory") !=
+  CHECK(fault(scratch.path().string() + "/lib").at(0).find("it is a directory") !=
         std::string::npos);
 }
 
 TEST_CASE(
     "a bare name prefers the model's folder, and a model_type cannot lead out of the library") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("lib/general/fp8.toml", "schema = 1\n");
   scratch.write("lib/models/llama/fp8.toml", "schema = 1\n");
   scratch.write("lib/evil/fp8.toml", "schema = 1\n");
-  RecipeRequest request{"fp8", {}, scratch.root() / "lib", "llama", {}};
-  CHECK(find_recipe(request) == scratch.root() / "lib/models/llama/fp8.toml");
+  RecipeRequest request{"fp8", {}, scratch.path() / "lib", "llama", {}};
+  CHECK(find_recipe(request) == scratch.path() / "lib/models/llama/fp8.toml");
   request.model_type = "gemma";
-  CHECK(find_recipe(request) == scratch.root() / "lib/general/fp8.toml");
+  CHECK(find_recipe(request) == scratch.path() / "lib/general/fp8.toml");
   request.model_type = "../evil";
-  CHECK(find_recipe(request) == scratch.root() / "lib/general/fp8.toml");
+  CHECK(find_recipe(request) == scratch.path() / "lib/general/fp8.toml");
   CHECK(library_names(request.library, "llama") == Lines{"fp8"});
 }
 
 TEST_CASE("the model's path is known before the recipe is looked up") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   RecipeRequest request;
   request.name = scratch.write("q.toml", "schema = 1\n[model]\npath = \"inside\"\n");
   CHECK(peek_model_path(request) == "inside");
@@ -230,7 +232,7 @@ TEST_CASE("the model's path is known before the recipe is looked up") {
 }
 
 TEST_CASE("a resolved recipe names the origin of its values and loads to the same recipe") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   scratch.write("base.toml", kBase);
   RecipeRequest request;
   request.sets = {"calibration.seed=7", "model.path=a\"b\\c\t\xc3\xa9"};
@@ -287,7 +289,7 @@ engines = "vllm"
 }
 
 TEST_CASE("any text survives the resolved recipe, control characters included") {
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   for (const std::string& text :
        {std::string("\x01\x1f\x7f"), std::string("\xc2\x9b\xe2\x80\xae z"),
         std::string("\xf0\x9f\x98\x80 \xed\x9f\xbf"), std::string("\"\\\"")}) {
@@ -307,7 +309,7 @@ TEST_CASE("any text survives the resolved recipe, control characters included") 
 TEST_CASE("every recipe of the library loads, resolves to itself and is documented") {
   const Lines names = library_names(library(), "");
   CHECK(names.size() >= 14);
-  const test::Scratch scratch;
+  const test::TempDir scratch;
   for (const std::string& name : names) {
     CAPTURE(name);
     const RecipeRequest request{name, {}, library(), "", {}};

@@ -1,22 +1,18 @@
-// For the tests of this folder: recipes in a scratch directory, and a catalogue in memory.
+// For the tests of this folder: a catalogue of components in memory.
 #pragma once
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
-#include <unistd.h>
-
 #include "host/recipe/recipe.hpp"
 #include "mopt/mopt.h"
 #include "mopt/plugin.hpp"
+#include "tests/temp_directory.hpp"
 
 namespace doctest {
 template <>
@@ -31,29 +27,6 @@ struct StringMaker<std::vector<std::string>> {
 }  // namespace doctest
 
 namespace mopt::test {
-
-class Scratch {
- public:
-  Scratch() {
-    static std::atomic<int> count = 0;
-    root_ = std::filesystem::temp_directory_path() /
-            ("mopt_recipe_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
-    std::filesystem::create_directories(root_);
-  }
-  ~Scratch() { std::filesystem::remove_all(root_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  std::string write(const std::string& name, const std::string& text) const {
-    const std::filesystem::path file = root_ / name;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file, std::ios::binary) << text;
-    return file.string();
-  }
-  const std::filesystem::path& root() const { return root_; }
-
- private:
-  std::filesystem::path root_;
-};
 
 inline constexpr const char* kGranularity[] = {"tensor", "channel", "token", "block"};
 inline constexpr mopt_option kFp8[] = {
@@ -132,21 +105,21 @@ inline Catalogue catalogue() {
 
 // The text of the recipe, without `schema = 1`, as q.toml of a scratch folder; sets and a library
 // may be given with the request.
-inline Recipe load(const Scratch& scratch, const std::string& text, RecipeRequest request = {}) {
+inline Recipe load(const TempDir& scratch, const std::string& text, RecipeRequest request = {}) {
   request.name = scratch.write("q.toml", std::string("schema = 1\n").append(text));
-  if (request.library.empty()) request.library = scratch.root() / "library";
+  if (request.library.empty()) request.library = scratch.path() / "library";
   return load_recipe(request, catalogue());
 }
 
 // Every message of a load that must fail, without the scratch folder's name.
-inline std::vector<std::string> faults(const Scratch& scratch, const std::function<void()>& load) {
+inline std::vector<std::string> faults(const TempDir& scratch, const std::function<void()>& load) {
   std::vector<std::string> out;
   try {
     load();
   } catch (const Failure& failure) {
     for (const Diagnostic& d : failure.diagnostics()) {
       std::string text = format(d);
-      const std::string root = scratch.root().string() + "/";
+      const std::string root = scratch.path().string() + "/";
       for (size_t at = text.find(root); at != std::string::npos; at = text.find(root)) {
         text.erase(at, root.size());
       }
@@ -158,7 +131,7 @@ inline std::vector<std::string> faults(const Scratch& scratch, const std::functi
 
 inline std::vector<std::string> faults(const std::string& text,
                                        std::vector<std::string> sets = {}) {
-  const Scratch scratch;
+  const TempDir scratch;
   RecipeRequest request;
   request.sets = std::move(sets);
   return faults(scratch, [&] { load(scratch, text, request); });

@@ -3,12 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
 #include "host/text/unicode.hpp"
 #include "tests/golden.hpp"
+#include "tests/json.hpp"
 
 namespace mopt::text {
 namespace {

@@ -8,10 +8,8 @@
 
 using namespace mopt;
 using mopt::llama::Llama;
-using mopt::test::checkpoint_shapes;
 using mopt::test::FakeConfig;
-using mopt::test::golden;
-using mopt::test::read_file;
+using mopt::test::record;
 using mopt::test::RecordingBuilder;
 
 namespace {
@@ -30,17 +28,10 @@ std::string mistral(const std::string& extra) {
   return text.replace(text.find("\"llama\""), 7, "\"mistral\"");
 }
 
-void build(RecordingBuilder& builder, const std::string& json,
-           const std::set<std::string>& tensors = {}) {
-  const FakeConfig config(json, tensors);
-  Graph graph = builder.graph();
-  Llama::build(config.config(), graph);
-}
-
 std::string refusal(const std::string& json) {
   RecordingBuilder builder;
   try {
-    build(builder, json);
+    record<Llama>(builder, json);
   } catch (const Error& e) {
     CHECK(e.code() == MOPT_UNSUPPORTED);
     return e.where();
@@ -51,25 +42,13 @@ std::string refusal(const std::string& json) {
 }  // namespace
 
 TEST_CASE("the graph asks for exactly the tensors of the golden checkpoints") {
-  int compared = 0;
-  for (const std::string folder : {"models/llama", "models/llama_tied", "models/mistral"}) {
-    const auto stored = checkpoint_shapes(folder);
-    if (stored.empty()) continue;
-    CAPTURE(folder);
-    const FakeConfig config(read_file(golden(folder + "/config.json")));
-    CHECK(Llama::match(config.config()) > 0);
-    RecordingBuilder builder;
-    Graph graph = builder.graph();
-    Llama::build(config.config(), graph);
-    CHECK(builder.params == stored);
-    ++compared;
-  }
-  if (compared == 0) MESSAGE("skipped: the golden checkpoints are not here");
+  mopt::test::check_golden_parameters<Llama>(
+      {"models/llama", "models/llama_tied", "models/mistral"});
 }
 
 TEST_CASE("roles, fuse groups, blocks and residuals of a decoder") {
   RecordingBuilder b;
-  build(b, tiny());
+  record<Llama>(b, tiny());
   const std::string layer = "model.layers.1.";
   CHECK(b.role("model.embed_tokens.weight") == "embed");
   CHECK(b.role("lm_head.weight") == "lm_head");
@@ -102,7 +81,7 @@ TEST_CASE("roles, fuse groups, blocks and residuals of a decoder") {
 
 TEST_CASE("q, k, v and gate, up read the same norm; the residual goes around both halves") {
   RecordingBuilder b;
-  build(b, tiny());
+  record<Llama>(b, tiny());
   std::map<std::string, const mopt::test::RecordedOp*> by_label;
   for (const auto& op : b.ops)
     by_label[op.label] = &op;
@@ -127,7 +106,7 @@ TEST_CASE("q, k, v and gate, up read the same norm; the residual goes around bot
 
 TEST_CASE("a tied head uses the embedding, also when lm_head.weight is stored") {
   RecordingBuilder b;
-  build(b, tiny(R"("tie_word_embeddings": true)"), {"lm_head.weight"});
+  record<Llama>(b, tiny(R"("tie_word_embeddings": true)"), {"lm_head.weight"});
   CHECK_FALSE(b.params.contains("lm_head.weight"));
   CHECK(b.names.at(b.ops.back().in[1]) == "model.embed_tokens.weight");
   CHECK(b.role("model.embed_tokens.weight") == "embed");
@@ -136,7 +115,7 @@ TEST_CASE("a tied head uses the embedding, also when lm_head.weight is stored") 
 TEST_CASE("biases: attention_bias on q, k, v and o, mlp_bias on the MLP, none in mistral") {
   const std::string keys = R"("attention_bias": true, "mlp_bias": true)";
   RecordingBuilder llama, other;
-  build(llama, tiny(keys));
+  record<Llama>(llama, tiny(keys));
   for (const std::string name :
        {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}) {
@@ -144,7 +123,7 @@ TEST_CASE("biases: attention_bias on q, k, v and o, mlp_bias on the MLP, none in
     REQUIRE(llama.params.contains(bias));
     CHECK(llama.role(bias) == "bias");
   }
-  build(other, mistral(keys));
+  record<Llama>(other, mistral(keys));
   for (const auto& [name, dims] : other.params)
     CHECK_FALSE(name.ends_with(".bias"));
 }
@@ -152,7 +131,7 @@ TEST_CASE("biases: attention_bias on q, k, v and o, mlp_bias on the MLP, none in
 TEST_CASE("a window belongs to mistral, and null means none") {
   const auto window = [](const std::string& json) {
     RecordingBuilder b;
-    build(b, json);
+    record<Llama>(b, json);
     return b.all("attention")[0]->numbers.at("window");
   };
   CHECK(window(mistral(R"("sliding_window": 7)")) == 7);
@@ -162,7 +141,7 @@ TEST_CASE("a window belongs to mistral, and null means none") {
 
 TEST_CASE("head_dim and the names without a prefix are read from the checkpoint") {
   RecordingBuilder b;
-  build(b, tiny(R"("head_dim": 6)"), {"embed_tokens.weight"});
+  record<Llama>(b, tiny(R"("head_dim": 6)"), {"embed_tokens.weight"});
   CHECK(b.params.at("layers.0.self_attn.q_proj.weight") == std::vector<int64_t>{12, 8});
   CHECK(b.params.at("layers.0.self_attn.o_proj.weight") == std::vector<int64_t>{8, 12});
   CHECK(b.all("attention")[0]->numbers.at("scale") == doctest::Approx(1 / std::sqrt(6.0)));
@@ -171,7 +150,7 @@ TEST_CASE("head_dim and the names without a prefix are read from the checkpoint"
 TEST_CASE("rotary settings in the spelling of transformers 4 and 5 are the same") {
   const auto rope = [](const std::string& extra) {
     RecordingBuilder b;
-    build(b, tiny(extra));
+    record<Llama>(b, tiny(extra));
     return *b.all("rope")[0];
   };
   const std::string fields = R"("factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -195,17 +174,18 @@ TEST_CASE("rotary settings in the spelling of transformers 4 and 5 are the same"
 
 TEST_CASE("yarn's fields have transformers' defaults") {
   RecordingBuilder b, deepseek, ratio;
-  build(b, tiny(R"("rope_scaling": {"type": "yarn", "factor": 4})"));
+  record<Llama>(b, tiny(R"("rope_scaling": {"type": "yarn", "factor": 4})"));
   const auto& yarn = b.all("rope")[0]->numbers;
   CHECK(yarn.at("beta_fast") == 32);
   CHECK(yarn.at("beta_slow") == 1);
   CHECK(yarn.at("original_max_position") == 64);
   CHECK(yarn.at("attention_factor") == doctest::Approx(0.1 * std::log(4.0) + 1));
-  build(deepseek, tiny(R"("rope_scaling": {"type": "yarn", "factor": 40, "mscale": 1.0,
+  record<Llama>(deepseek, tiny(R"("rope_scaling": {"type": "yarn", "factor": 40, "mscale": 1.0,
                          "mscale_all_dim": 0.707, "original_max_position_embeddings": 16})"));
   CHECK(deepseek.all("rope")[0]->numbers.at("attention_factor") ==
         doctest::Approx((0.1 * std::log(40.0) + 1) / (0.0707 * std::log(40.0) + 1)));
-  build(ratio, tiny(R"("rope_scaling": {"type": "yarn", "original_max_position_embeddings": 16})"));
+  record<Llama>(
+      ratio, tiny(R"("rope_scaling": {"type": "yarn", "original_max_position_embeddings": 16})"));
   CHECK(ratio.all("rope")[0]->numbers.at("factor") == 4.0);
 }
 

@@ -6,10 +6,8 @@
 
 using namespace mopt;
 using mopt::qwen::Qwen;
-using mopt::test::checkpoint_shapes;
 using mopt::test::FakeConfig;
-using mopt::test::golden;
-using mopt::test::read_file;
+using mopt::test::record;
 using mopt::test::RecordingBuilder;
 
 namespace {
@@ -21,15 +19,9 @@ std::string tiny(const std::string& type, const std::string& extra = "") {
             "max_position_embeddings": 64})";
 }
 
-void build(RecordingBuilder& builder, const std::string& json) {
-  const FakeConfig config(json);
-  Graph graph = builder.graph();
-  Qwen::build(config.config(), graph);
-}
-
 std::vector<double> windows(const std::string& extra) {
   RecordingBuilder b;
-  build(b, tiny("qwen2", extra));
+  record<Qwen>(b, tiny("qwen2", extra));
   std::vector<double> out;
   for (const auto* op : b.all("attention"))
     out.push_back(op->numbers.at("window"));
@@ -39,26 +31,13 @@ std::vector<double> windows(const std::string& extra) {
 }  // namespace
 
 TEST_CASE("the graph asks for exactly the tensors of the golden checkpoints") {
-  int compared = 0;
-  for (const std::string folder : {"models/qwen2", "models/qwen3"}) {
-    const auto stored = checkpoint_shapes(folder);
-    if (stored.empty()) continue;
-    CAPTURE(folder);
-    const FakeConfig config(read_file(golden(folder + "/config.json")));
-    CHECK(Qwen::match(config.config()) > 0);
-    RecordingBuilder builder;
-    Graph graph = builder.graph();
-    Qwen::build(config.config(), graph);
-    CHECK(builder.params == stored);
-    ++compared;
-  }
-  if (compared == 0) MESSAGE("skipped: the golden checkpoints are not here");
+  mopt::test::check_golden_parameters<Qwen>({"models/qwen2", "models/qwen3"});
 }
 
 TEST_CASE("qwen 2 has biases on q, k and v; qwen 3 on all four or none") {
   const auto biases = [](const std::string& json) {
     RecordingBuilder b;
-    build(b, json);
+    record<Qwen>(b, json);
     std::string names;
     for (const char name : std::string("qkvo")) {
       const std::string bias = std::string("model.layers.0.self_attn.") + name + "_proj.bias";
@@ -73,7 +52,7 @@ TEST_CASE("qwen 2 has biases on q, k and v; qwen 3 on all four or none") {
 
 TEST_CASE("qwen 3 normalizes every head of q and k between split and rotation") {
   RecordingBuilder b, second;
-  build(b, tiny("qwen3", R"("head_dim": 6)"));
+  record<Qwen>(b, tiny("qwen3", R"("head_dim": 6)"));
   CHECK(b.params.at("model.layers.2.self_attn.q_norm.weight") == std::vector<int64_t>{6});
   CHECK(b.role("model.layers.2.self_attn.k_norm.weight") == "norm");
   const auto ropes = b.all("rope");
@@ -84,7 +63,7 @@ TEST_CASE("qwen 3 normalizes every head of q and k between split and rotation") 
     CHECK(norm.out == rope->in[0]);
     CHECK(norm.in[0] == b.ops[static_cast<size_t>(rope - b.ops.data()) - 2].out);
   }
-  build(second, tiny("qwen2"));
+  record<Qwen>(second, tiny("qwen2"));
   CHECK_FALSE(second.params.contains("model.layers.0.self_attn.q_norm.weight"));
 }
 
@@ -105,7 +84,7 @@ TEST_CASE("windows: only when asked for, from max_window_layers on or by layer_t
 
 TEST_CASE("roles, groups and the tied head are those of llama") {
   RecordingBuilder b;
-  build(b, tiny("qwen2", R"("tie_word_embeddings": true)"));
+  record<Qwen>(b, tiny("qwen2", R"("tie_word_embeddings": true)"));
   CHECK(b.role("model.layers.0.self_attn.q_proj.weight") == "attn.q");
   CHECK(b.role("model.layers.0.mlp.down_proj.weight") == "mlp.down");
   CHECK(b.role("model.layers.0.self_attn.q_proj.bias") == "bias");
@@ -120,14 +99,14 @@ TEST_CASE("experts, multimodal rotation and other relatives are refused by name"
     const std::string value = key == "use_mrope" ? "true" : key == "num_experts" ? "8" : "{}";
     RecordingBuilder b;
     try {
-      build(b, tiny("qwen2", "\"" + key + "\": " + value));
+      record<Qwen>(b, tiny("qwen2", "\"" + key + "\": " + value));
       FAIL("accepted " << key);
     } catch (const Error& e) {
       CHECK(e.where() == key);
     }
   }
   RecordingBuilder fine;
-  build(fine, tiny("qwen2", R"("use_mrope": false)"));
+  record<Qwen>(fine, tiny("qwen2", R"("use_mrope": false)"));
   const FakeConfig moe(R"({"model_type": "qwen3_moe"})");
   CHECK(Qwen::match(moe.config()) == 0);
 }

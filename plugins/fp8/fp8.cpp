@@ -49,39 +49,18 @@ void encode(Reals x, int64_t n, Divisor by, uint8_t* codes) {
   reference::encode(offset(x, body), n - body, by, codes + body);
 }
 
+struct Codec {
+  static HWY_INLINE F decode(W code) { return decode_e4m3_or_nan(code); }
+  static HWY_INLINE F round(F quotient, F x) { return round_e4m3(quotient, x); }
+};
+
 void decode(const uint8_t* codes, int64_t n, float scale, RealsOut out) {
-  const int64_t body = whole_pairs(n);
-  visit(out, [&](auto* to) {
-    const F by = all(scale);
-    const uint8_t* from = codes;
-    for (int64_t i = 0; i < body; i += pair_size()) {
-      const Codes c = load_codes(from + i);
-      store_pair({hn::Mul(decode_e4m3_or_nan(c.even), by), hn::Mul(decode_e4m3_or_nan(c.odd), by)},
-                 to + i);
-    }
-  });
+  const int64_t body = decode_run<Codec>(codes, n, scale, out);
   reference::decode(codes + body, n - body, scale, offset(out, body));
 }
 
-template <class T, class U, class Divide>
-HWY_INLINE void round_trip_pairs(const T* p, int64_t n, U* to, F scale, const Divide& divide) {
-  for (int64_t i = 0; i < n; i += pair_size()) {
-    const Pair x = load_pair(p + i);
-    store_pair({hn::Mul(round_e4m3(divide(x.even), x.even), scale),
-                hn::Mul(round_e4m3(divide(x.odd), x.odd), scale)},
-               to + i);
-  }
-}
-
 void round_trip(Reals x, int64_t n, float scale, RealsOut out) {
-  const int64_t body = whole_pairs(n);
-  visit(x, [&](const auto* p) {
-    visit(out, [&](auto* to) {
-      with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
-        round_trip_pairs(p, body, to, all(scale), divide);
-      });
-    });
-  });
+  const int64_t body = round_trip_run<Codec>(x, n, scale, out);
   reference::round_trip(offset(x, body), n - body, scale, offset(out, body));
 }
 

@@ -58,9 +58,7 @@ class Fp8 {
 
   void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
     const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
-    if (job.absmax == 0) {
-      exec.host().warn(name, std::string(view(job.name)) + " is all zero; its codes are zero");
-    }
+    warn_if_zero(exec, name, job);
     const Matrix w{reals(*job.weight), rows, cols};
     Tensor payload = exec.alloc(kE4m3, {rows, cols});
     Tensor scale = exec.alloc(kF32, scale_shape(rows, cols));
@@ -81,26 +79,17 @@ class Fp8 {
   void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
     const int64_t rows = out.shape[0], cols = out.shape[1];
     const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
-    const DLTensor& scale = parts.at(MOPT_ROLE_SCALE);
-    const auto* scales = data<float>(scale);
-    const int64_t wanted = elements(scale_shape(rows, cols));
-    if (elements(scale) != wanted) {
-      throw Error(MOPT_DATA_LOSS,
-                  "expected " + std::to_string(wanted) + " scales, found " +
-                      shape_text(shape(scale)) + "; the checkpoint is damaged or of another layout",
-                  std::string(view(parts.raw().name)));
-    }
+    const int64_t count = elements(scale_shape(rows, cols));
+    const auto* scales = data<float>(parts.scales(count));
     const RealsOut to = reals_out(out);
-    const bool one = wanted == 1;
-    exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const int64_t first = granularity_ == MOPT_PER_BLOCK ? r / kTile * tiles(cols) : r;
-        const float* row_scales = scales + (one ? 0 : first);
-        const int64_t run = granularity_ == MOPT_PER_BLOCK && !one ? kTile : cols;
-        for (int64_t c = 0; c < cols; c += run) {
-          const int64_t i = r * cols + c;
-          decode(codes + i, std::min(run, cols - c), row_scales[c / run], offset(to, i));
-        }
+    const bool one = count == 1;
+    for_rows(exec, rows, cols, [&](int64_t r) {
+      const int64_t first = granularity_ == MOPT_PER_BLOCK ? r / kTile * tiles(cols) : r;
+      const float* row_scales = scales + (one ? 0 : first);
+      const int64_t run = granularity_ == MOPT_PER_BLOCK && !one ? kTile : cols;
+      for (int64_t c = 0; c < cols; c += run) {
+        const int64_t i = r * cols + c;
+        decode(codes + i, std::min(run, cols - c), row_scales[c / run], offset(to, i));
       }
     });
   }
@@ -119,12 +108,10 @@ class Fp8 {
     const bool token = granularity_ == MOPT_PER_TOKEN;
     float fixed = 0;
     if (!token) fixed = scale != nullptr ? *scale : unstored_scale(operand, from, elements(x));
-    exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const Reals row = offset(from, r * cols);
-        const float s = token ? scale_of(absmax(row, cols), e4m3::kMax) : fixed;
-        round_trip(row, cols, s, offset(to, r * cols));
-      }
+    for_rows(exec, rows, cols, [&](int64_t r) {
+      const Reals row = offset(from, r * cols);
+      const float s = token ? scale_of(absmax(row, cols), e4m3::kMax) : fixed;
+      round_trip(row, cols, s, offset(to, r * cols));
     });
   }
 
@@ -173,12 +160,10 @@ class Fp8 {
   }
 
   static void encode_rows(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
-    exec.for_each(w.rows, rows_per_task(w.cols), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const Reals row = offset(w.x, r * w.cols);
-        scales[r] = bounded_scale(absmax(row, w.cols), e4m3::kMax, w.x.type);
-        encode(row, w.cols, {scales[r]}, codes + r * w.cols);
-      }
+    for_rows(exec, w.rows, w.cols, [&](int64_t r) {
+      const Reals row = offset(w.x, r * w.cols);
+      scales[r] = bounded_scale(absmax(row, w.cols), e4m3::kMax, w.x.type);
+      encode(row, w.cols, {scales[r]}, codes + r * w.cols);
     });
   }
 

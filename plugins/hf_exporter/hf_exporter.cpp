@@ -41,7 +41,7 @@ void HfExporter::finish(const mopt_export& job, const TextSink& sink) {
   const Json config = parse_config(view(job.config));
   const Description description = describe(job, config);
   if (!description.empty()) {
-    sink.put("hf_quant_config.json", hf_quant_config(description).dump(4));
+    sink.put("hf_quant_config.json", json_text(hf_quant_config(description), 4));
   }
   if (config.is_null()) return;
   sink.put("config.json", description.empty() ? std::string(view(job.config))

@@ -4,6 +4,7 @@
 
 #include "hf_exporter.hpp"
 #include "test_support.hpp"
+#include "tests/fake_host.hpp"
 
 using namespace mopt;
 using namespace mopt::hf;
@@ -40,9 +41,14 @@ std::string role_of(const std::string& name) {
   return {};
 }
 
+struct OnHost {
+  mopt::test::FakeHost host;
+  const Exec exec{host.exec()};
+};
+
 }  // namespace
 
-TEST_CASE("int4 codes pack in pairs of rows as in upstream's worked example") {
+TEST_CASE_FIXTURE(OnHost, "int4 codes pack in pairs of rows as in upstream's worked example") {
   // quant-formats 14.4, CPU: the first 16 columns of two rows and their packed bytes.
   const int row0[16] = {-7, -6, -5, -4, -3, -3, -2, -1, 0, 1, 2, 3, 3, 4, 5, 6};
   const int row1[16] = {-7, -1, 5, -5, 1, 7, -2, 4, -6, 0, 6, -4, 2, -7, -1, 5};
@@ -55,18 +61,18 @@ TEST_CASE("int4 codes pack in pairs of rows as in upstream's worked example") {
   }
   const TensorRef logical(codes, kI4, {2, 16});
   const mopt_param p = param("m.weight", &kInt4);
-  const Tensor packed = pack(Exec(&kExec), p, "payload", *logical);
+  const Tensor packed = pack(exec, p, "payload", *logical);
   REQUIRE(shape_text(shape(*packed)) == "[1, 16]");
   CHECK(same((*packed).dtype, kU8));
   for (int k = 0; k < 16; ++k)
     CHECK(packed.data<uint8_t>()[k] == expected[k]);
-  const Tensor back = unpack(Exec(&kExec), p, "payload", *packed);
+  const Tensor back = unpack(exec, p, "payload", *packed);
   REQUIRE(shape_text(shape(*back)) == "[2, 16]");
   CHECK(same((*back).dtype, kI4));
   CHECK(std::memcmp(back.data<uint8_t>(), codes, sizeof codes) == 0);
 }
 
-TEST_CASE("unpacking and packing again gives every byte of the golden exports") {
+TEST_CASE_FIXTURE(OnHost, "unpacking and packing again gives every byte of the golden exports") {
   int tensors = 0;
   for (const Export& e : kExports) {
     const std::string path = mopt::test::golden("modelopt/" + e.folder + "/model.safetensors");
@@ -82,12 +88,12 @@ TEST_CASE("unpacking and packing again gives every byte of the golden exports") 
       const std::string weight = module + ".weight";
       const mopt_param p = param(weight, e.weight);
       const TensorRef stored_form(tensor.bytes.data(), dtype_of(tensor.dtype), tensor.shape);
-      const Tensor logical = unpack(Exec(&kExec), p, role, *stored_form);
+      const Tensor logical = unpack(exec, p, role, *stored_form);
       const Stored planned = stored(p, role, (*logical).dtype, shape(*logical));
       CHECK(planned.name == name);
       CHECK(planned.shape == tensor.shape);
       CHECK(same(planned.dtype, dtype_of(tensor.dtype)));
-      const Tensor again = pack(Exec(&kExec), p, role, *logical);
+      const Tensor again = pack(exec, p, role, *logical);
       REQUIRE(nbytes(*again) == tensor.bytes.size());
       CHECK(std::memcmp(again.data<char>(), tensor.bytes.data(), tensor.bytes.size()) == 0);
       if (role == "payload") {
@@ -102,9 +108,9 @@ TEST_CASE("unpacking and packing again gives every byte of the golden exports") 
   if (tensors == 0) MESSAGE("skipped: the golden exports are not here");
 }
 
-TEST_CASE("only int4 is copied; every other tensor keeps its bytes where they are") {
+TEST_CASE_FIXTURE(OnHost,
+                  "only int4 is copied; every other tensor keeps its bytes where they are") {
   const std::vector<uint8_t> bytes(64);
-  const Exec exec(&kExec);
   const mopt_param fp4 = param("m.weight", &kNvfp4), tiles = param("m.weight", &kFp8Tiles);
   const TensorRef codes(bytes.data(), kE2m1, {2, 16}), scales(bytes.data(), kF32, {2, 3});
   CHECK((*pack(exec, fp4, "payload", *codes)).data == bytes.data());
@@ -131,7 +137,8 @@ TEST_CASE("scales have no place beside a parameter that is not <module>.weight")
   CHECK(stored(p, "weight", kBf16, {}).name == "experts.gate_up_proj");
 }
 
-TEST_CASE("plan and put agree on names, and a KV scale stands beside its projection") {
+TEST_CASE_FIXTURE(OnHost,
+                  "plan and put agree on names, and a KV scale stands beside its projection") {
   const mopt_param p = [] {
     mopt_param k = param("l.0.self_attn.k_proj.weight", nullptr);
     k.kv = &kFp8;
@@ -160,7 +167,7 @@ TEST_CASE("plan and put agree on names, and a KV scale stands beside its project
       {sizeof(mopt_tensor_decl), kF32, str("k_scale"), extents, 0, 0}};
   const HfExporter exporter;
   exporter.plan(p, roles, DeclSink(decls));
-  exporter.put(Exec(&kExec), p, tensors, TensorSink(out));
+  exporter.put(exec, p, tensors, TensorSink(out));
   CHECK(planned ==
         std::vector<std::string>{"l.0.self_attn.k_proj.weight", "l.0.self_attn.k_proj.k_scale"});
   CHECK(emitted == planned);

@@ -170,6 +170,10 @@ class Numbering {
 
 }  // namespace
 
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent);
+}
+
 Json parse_config(std::string_view text) {
   if (text.empty()) return nullptr;
   try {

@@ -33,6 +33,8 @@ struct Description {
 // The source's config.json; null when there is none. Throws MOPT_DATA_LOSS when it is not JSON.
 Json parse_config(std::string_view text);
 
+std::string json_text(const Json& json, int indent);
+
 Description describe(const mopt_export& job, const Json& config);
 
 Json hf_quant_config(const Description& description);

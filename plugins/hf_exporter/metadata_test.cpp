@@ -4,6 +4,7 @@
 
 #include "hf_exporter.hpp"
 #include "test_support.hpp"
+#include "tests/json.hpp"
 
 using namespace mopt;
 using namespace mopt::hf;
@@ -14,7 +15,7 @@ namespace {
 
 json parsed(const std::map<std::string, std::string>& files, const std::string& name) {
   const auto at = files.find(name);
-  return at == files.end() ? json() : json::parse(at->second);
+  return at == files.end() ? json() : mopt::test::parse_json(at->second);
 }
 
 mopt_param linear(std::string_view name, const mopt_scheme* weight,
@@ -42,11 +43,11 @@ TEST_CASE("the texts of every golden export follow from its tensors and its sour
     HfExporter exporter;
     const auto files = finish(exporter, job(source, params, e.kv));
     CHECK(parsed(files, "hf_quant_config.json") ==
-          json::parse(text(e.folder, "hf_quant_config.json")));
+          mopt::test::parse_json(text(e.folder, "hf_quant_config.json")));
     const json config = parsed(files, "config.json");
     CHECK(config["quantization_config"] ==
-          json::parse(text(e.folder, "config.json"))["quantization_config"]);
-    const json before = json::parse(source);
+          mopt::test::parse_json(text(e.folder, "config.json"))["quantization_config"]);
+    const json before = mopt::test::parse_json(source);
     for (const auto& [key, value] : before.items()) {
       CAPTURE(key);
       CHECK(config[key] == value);
@@ -93,7 +94,7 @@ TEST_CASE("layers with different entries become MIXED_PRECISION") {
   HfExporter exporter;
   const auto files = finish(exporter, job("{}", params));
   // Written by hand from quant-formats 9.1 and 9.2.
-  CHECK(parsed(files, "hf_quant_config.json")["quantization"] == json::parse(R"({
+  CHECK(parsed(files, "hf_quant_config.json")["quantization"] == mopt::test::parse_json(R"({
     "quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": null,
     "quantized_layers": {"l.0.q": {"quant_algo": "FP8"},
                          "l.0.up": {"quant_algo": "NVFP4", "group_size": 16},
@@ -101,7 +102,7 @@ TEST_CASE("layers with different entries become MIXED_PRECISION") {
   const json config = parsed(files, "config.json")["quantization_config"];
   CHECK(config["quant_algo"] == "MIXED_PRECISION");
   CHECK(config["ignore"] == json::array());
-  CHECK(config["config_groups"] == json::parse(R"({
+  CHECK(config["config_groups"] == mopt::test::parse_json(R"({
     "group_0": {"input_activations": {"dynamic": false, "num_bits": 8, "type": "float"},
                 "weights": {"dynamic": false, "num_bits": 8, "type": "float"},
                 "targets": ["l.0.q"]},
@@ -116,7 +117,7 @@ TEST_CASE("a quantized KV cache alone is described without a quant_algo") {
   HfExporter exporter;
   const auto files = finish(exporter, job("{}", params, &kFp8));
   CHECK(parsed(files, "hf_quant_config.json")["quantization"] ==
-        json::parse(R"({"quant_algo": null, "kv_cache_quant_algo": "FP8",
+        mopt::test::parse_json(R"({"quant_algo": null, "kv_cache_quant_algo": "FP8",
                         "quantized_layers": {}})"));
   const json config = parsed(files, "config.json")["quantization_config"];
   CHECK_FALSE(config.contains("quant_algo"));
@@ -152,8 +153,9 @@ TEST_CASE("generation_config.json holds the ids of config.json, and is absent wi
   const std::vector<mopt_param> params{linear("m.weight", nullptr)};
   HfExporter exporter;
   auto files = finish(exporter, job(R"({"bos_token_id": 1, "eos_token_id": [2, 3]})", params));
-  CHECK(json::parse(files.at("generation_config.json")) ==
-        json::parse(R"({"_from_model_config": true, "bos_token_id": 1, "eos_token_id": [2, 3]})"));
+  CHECK(mopt::test::parse_json(files.at("generation_config.json")) ==
+        mopt::test::parse_json(
+            R"({"_from_model_config": true, "bos_token_id": 1, "eos_token_id": [2, 3]})"));
   files = finish(exporter, job(R"({"pad_token_id": 0})", params));
   CHECK_FALSE(files.contains("generation_config.json"));
 }

@@ -8,6 +8,7 @@
 #include "hf_exporter.hpp"
 #include "scheme.hpp"
 #include "test_support.hpp"
+#include "tests/json.hpp"
 
 using namespace mopt;
 using namespace mopt::hf;
@@ -106,17 +107,17 @@ Files load(const std::string& folder) {
 
 // Edits quantization_config and "quantization" alike.
 void edit(Files& files, const std::function<void(json&, bool nested)>& change) {
-  json config = json::parse(files.documents["config.json"]);
-  json quant = json::parse(files.documents["hf_quant_config.json"]);
+  json config = mopt::test::parse_json(files.documents["config.json"]);
+  json quant = mopt::test::parse_json(files.documents["hf_quant_config.json"]);
   change(config["quantization_config"], false);
   change(quant["quantization"], true);
-  files.documents["config.json"] = config.dump();
-  files.documents["hf_quant_config.json"] = quant.dump();
+  files.documents["config.json"] = mopt::test::json_text(config);
+  files.documents["hf_quant_config.json"] = mopt::test::json_text(quant);
 }
 void edit_one(Files& files, const std::string& file, const std::function<void(json&)>& change) {
-  json document = json::parse(files.documents[file]);
+  json document = mopt::test::parse_json(files.documents[file]);
   change(document);
-  files.documents[file] = document.dump();
+  files.documents[file] = mopt::test::json_text(document);
 }
 
 // The export with one defect: exactly one problem, with this code and tensor.

@@ -1,9 +1,7 @@
-// For the tests of this folder: a host with memory, schemes, and the golden exports' tensors.
+// For the tests of this folder: schemes, and the golden exports' tensors.
 #pragma once
 
 #include <map>
-#include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -12,70 +10,12 @@
 
 namespace mopt::hf::test {
 
-// Memory for Exec::alloc; no threads, so that for_each runs inline.
-struct OwnedTensor {
-  DLManagedTensorVersioned managed{};
-  std::vector<int64_t> shape, strides;
-  std::vector<uint8_t> bytes;
-};
+mopt_scheme scheme(std::string_view name, DLDataType element, mopt_granularity granularity,
+                   DLDataType scale = kF32, uint32_t rows = 0, uint32_t cols = 0,
+                   mopt_scheme_flags flags = 0);
 
-inline mopt_error* allocate(const mopt_exec*, DLDataType dtype, int32_t ndim, const int64_t* shape,
-                            DLManagedTensorVersioned** out) noexcept {
-  return guard([&] {
-    auto owned = std::make_unique<OwnedTensor>();
-    owned->shape.assign(shape, shape + ndim);
-    owned->bytes.resize(mopt_nbytes(static_cast<uint64_t>(elements(owned->shape)), dtype));
-    owned->managed.dl_tensor = {owned->bytes.data(), {kDLCPU, 0}, ndim, dtype,
-                                owned->shape.data(), nullptr,     0};
-    owned->managed.manager_ctx = owned.get();
-    owned->managed.deleter = [](DLManagedTensorVersioned* t) {
-      delete static_cast<OwnedTensor*>(t->manager_ctx);
-    };
-    *out = &owned.release()->managed;
-  });
-}
-
-inline const mopt_memory kMemory{sizeof(mopt_memory), 0, allocate};
-inline const mopt_host kHost{sizeof(mopt_host),
-                             MOPT_ABI_MAJOR,
-                             MOPT_ABI_MINOR,
-                             "test",
-                             "0",
-                             [](const mopt_host*, const char* id) noexcept -> const void* {
-                               return std::string_view(id) == MOPT_MEMORY_SERVICE ? &kMemory
-                                                                                  : nullptr;
-                             },
-                             [](const mopt_host*, mopt_log_level, mopt_str, mopt_str) noexcept {}};
-inline const mopt_exec kExec{sizeof(mopt_exec), 0, {kDLCPU, 0}, nullptr, &kHost};
-
-inline mopt_scheme scheme(std::string_view name, DLDataType element, mopt_granularity granularity,
-                          DLDataType scale = kF32, uint32_t rows = 0, uint32_t cols = 0,
-                          mopt_scheme_flags flags = 0) {
-  return {sizeof(mopt_scheme), granularity, str(name), element, scale, rows, cols, flags, 0};
-}
-
-inline const mopt_scheme kFp8 = scheme("fp8", kE4m3, MOPT_PER_TENSOR);
-inline const mopt_scheme kFp8Run =
-    scheme("fp8", kE4m3, MOPT_PER_TENSOR, kF32, 0, 0, MOPT_SCHEME_DYNAMIC);
-inline const mopt_scheme kFp8Channel = scheme("fp8", kE4m3, MOPT_PER_CHANNEL);
-inline const mopt_scheme kFp8Token =
-    scheme("fp8", kE4m3, MOPT_PER_TOKEN, kF32, 0, 0, MOPT_SCHEME_DYNAMIC);
-inline const mopt_scheme kFp8Tiles = scheme("fp8", kE4m3, MOPT_PER_BLOCK, kF32, 128, 128);
-inline const mopt_scheme kInt8 = scheme("int8", kI8, MOPT_PER_TENSOR);
-inline const mopt_scheme kInt8Channel = scheme("int8", kI8, MOPT_PER_CHANNEL);
-inline const mopt_scheme kInt4 = scheme("int4", kI4, MOPT_PER_BLOCK, kF32, 1, 128);
-inline const mopt_scheme kNvfp4 =
-    scheme("nvfp4", kE2m1, MOPT_PER_BLOCK, kE4m3, 1, 16, MOPT_SCHEME_GLOBAL_SCALE);
-inline const mopt_scheme kNvfp4Block32 =
-    scheme("nvfp4", kE2m1, MOPT_PER_BLOCK, kE4m3, 1, 32, MOPT_SCHEME_GLOBAL_SCALE);
-inline const mopt_scheme kNvfp4Input = scheme("nvfp4", kE2m1, MOPT_PER_BLOCK, kE4m3, 1, 16,
-                                              MOPT_SCHEME_GLOBAL_SCALE | MOPT_SCHEME_DYNAMIC);
-inline const mopt_scheme kMxfp4 = scheme("mxfp4", kE2m1, MOPT_PER_BLOCK, kE8m0, 1, 32);
-inline const mopt_scheme kMxfp4Input =
-    scheme("mxfp4", kE2m1, MOPT_PER_BLOCK, kE8m0, 1, 32, MOPT_SCHEME_DYNAMIC);
-inline const mopt_scheme kMxfp8 = scheme("mxfp8", kE4m3, MOPT_PER_BLOCK, kE8m0, 1, 32);
-inline const mopt_scheme kMxfp8Input =
-    scheme("mxfp8", kE4m3, MOPT_PER_BLOCK, kE8m0, 1, 32, MOPT_SCHEME_DYNAMIC);
+extern const mopt_scheme kFp8, kFp8Run, kFp8Channel, kFp8Token, kFp8Tiles, kInt8, kInt8Channel,
+    kInt4, kNvfp4, kNvfp4Block32, kNvfp4Input, kMxfp4, kMxfp4Input, kMxfp8, kMxfp8Input;
 
 // A golden export and the schemes that it was made with.
 struct Export {
@@ -84,49 +24,9 @@ struct Export {
   const mopt_scheme* input;
   const mopt_scheme* kv = nullptr;
 };
-inline const std::vector<Export> kExports{
-    {"llama/fp8", &kFp8, &kFp8},
-    {"llama/fp8_kv", &kFp8, &kFp8, &kFp8},
-    {"llama/fp8_pc_pt", &kFp8Channel, &kFp8Token},
-    {"llama/fp8_2d", &kFp8Tiles, nullptr},
-    {"llama/int8_sq", &kInt8Channel, &kInt8},
-    {"llama/int8_sq_05", &kInt8Channel, &kInt8},
-    {"llama/int4_wo", &kInt4, nullptr},
-    {"llama/int4_awq", &kInt4, nullptr},
-    {"llama/int4_awq_full", &kInt4, nullptr},
-    {"llama/mxfp8", &kMxfp8, &kMxfp8Input},
-    {"llama/mxfp4", &kMxfp4, &kMxfp4Input},
-    {"llama/nvfp4", &kNvfp4, &kNvfp4Input},
-    {"llama/nvfp4_4over6", &kNvfp4, &kNvfp4Input},
-    {"llama/nvfp4_awq_clip", &kNvfp4, &kNvfp4Input},
-    {"llama/nvfp4_mlp_only", &kNvfp4, &kNvfp4Input},
-    {"llama/nvfp4_mse", &kNvfp4, &kNvfp4Input},
-    {"llama/w4a16_nvfp4", &kNvfp4, nullptr},
-    {"llama/w4a8_nvfp4_fp8", &kNvfp4Block32, &kFp8},
-    {"llama/w4a8_mxfp4_fp8", &kMxfp4, &kFp8Run},
-    {"gemma3/fp8_kv", &kFp8, &kFp8, &kFp8},
-    {"gemma3/fp8_pc_pt", &kFp8Channel, &kFp8Token},
-    {"gemma3/int4_awq", &kInt4, nullptr},
-    {"gemma3/int4_wo", &kInt4, nullptr},
-    {"gemma3/int8_sq", &kInt8Channel, &kInt8},
-    {"gemma3/mxfp4", &kMxfp4, &kMxfp4Input},
-    {"gemma3/nvfp4", &kNvfp4, &kNvfp4Input},
-    {"gemma3/nvfp4_4over6", &kNvfp4, &kNvfp4Input},
-    {"qwen3_moe/fp8_kv", &kFp8, &kFp8, &kFp8},
-    {"qwen3_moe/fp8_pc_pt", &kFp8Channel, &kFp8Token},
-    {"qwen3_moe/int4_awq", &kInt4, nullptr},
-    {"qwen3_moe/int8_sq", &kInt8Channel, &kInt8},
-    {"qwen3_moe/mxfp4", &kMxfp4, &kMxfp4Input},
-    {"qwen3_moe/mxfp8", &kMxfp8, &kMxfp8Input},
-    {"qwen3_moe/nvfp4_kv", &kNvfp4, &kNvfp4Input, &kNvfp4},
-    {"qwen3_moe/nvfp4_mlp_only", &kNvfp4, &kNvfp4Input},
-    {"qwen3_moe/nvfp4_mse", &kNvfp4, &kNvfp4Input},
-};
+extern const std::vector<Export> kExports;
 
-inline std::string text(const std::string& folder, const std::string& file) {
-  const std::string path = mopt::test::golden("modelopt/" + folder + "/" + file);
-  return path.empty() ? std::string() : mopt::test::read_file(path);
-}
+std::string text(const std::string& folder, const std::string& file);
 
 struct Header {
   std::string dtype;
@@ -136,51 +36,13 @@ using Headers = std::map<std::string, Header>;
 
 // Names, types and shapes of an export: from model.safetensors, or, where the full set is missing,
 // from its header alone (header.json). Empty when neither is there.
-inline Headers headers(const std::string& folder) {
-  std::string header = text(folder, "model.safetensors");
-  if (!header.empty()) {
-    uint64_t n = 0;
-    std::memcpy(&n, header.data(), 8);
-    header = header.substr(8, n);
-  } else {
-    header = text(folder, "header.json");
-  }
-  Headers out;
-  if (header.empty()) return out;
-  const auto json = nlohmann::json::parse(header);
-  for (const auto& [name, entry] : json.items()) {
-    if (name != "__metadata__") out[name] = {entry["dtype"], entry["shape"]};
-  }
-  return out;
-}
+Headers headers(const std::string& folder);
 
 // The parameters that a host would hand to finish for this export.
-inline std::vector<mopt_param> parameters(const Headers& tensors, const Export& e) {
-  std::vector<mopt_param> out;
-  for (const auto& [name, header] : tensors) {
-    if (!name.ends_with(".weight")) continue;
-    const std::string module = name.substr(0, name.size() - 7);
-    const bool quantized = tensors.contains(module + ".weight_scale");
-    const bool embedding = name.find("embed_tokens") != std::string::npos;
-    const bool kv = name.ends_with("k_proj.weight") || name.ends_with("v_proj.weight");
-    mopt_param param{};
-    param.struct_size = sizeof(mopt_param);
-    param.kind = header.shape.size() != 2 ? MOPT_PARAM_OTHER
-                 : embedding              ? MOPT_PARAM_EMBEDDING
-                                          : MOPT_PARAM_LINEAR;
-    param.name = str(name);
-    param.weight = quantized ? e.weight : nullptr;
-    param.input = quantized ? e.input : nullptr;
-    param.kv = kv ? e.kv : nullptr;
-    out.push_back(param);
-  }
-  return out;
-}
+std::vector<mopt_param> parameters(const Headers& tensors, const Export& e);
 
-inline mopt_export job(const std::string& config, const std::vector<mopt_param>& params,
-                       const mopt_scheme* kv = nullptr) {
-  return {sizeof(mopt_export), 0, str(config), params.data(), params.size(), kv, 0, 0};
-}
+mopt_export job(const std::string& config, const std::vector<mopt_param>& params,
+                const mopt_scheme* kv = nullptr);
 
 // What finish emits, by file name.
 template <class Exporter>

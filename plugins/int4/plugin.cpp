@@ -70,9 +70,7 @@ class Int4 {
 
   void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
     const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
-    if (job.absmax == 0) {
-      exec.host().warn(name, std::string(view(job.name)) + " is all zero; its codes are zero");
-    }
+    warn_if_zero(exec, name, job);
     Tensor payload = exec.alloc(kI4, {rows, cols});
     Tensor scale = exec.alloc(kF32, {rows, cols / block_});
     const Reals x = reals(*job.weight);
@@ -86,15 +84,15 @@ class Int4 {
 
   void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
     const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
-    const DLTensor& scale = parts.at(MOPT_ROLE_SCALE);
-    const int64_t count = elements(out) / block_;
-    if (elements(scale) != count || out.shape[1] % block_ != 0) {
+    if (out.shape[1] % block_ != 0) {
       throw Error(MOPT_DATA_LOSS,
-                  "expected " + std::to_string(count) + " scales, found " +
-                      shape_text(shape(scale)) + "; the checkpoint is damaged or of another layout",
+                  "expected a multiple of " + std::to_string(block_) + " columns, found " +
+                      std::to_string(out.shape[1]) +
+                      "; the checkpoint is damaged or of another layout",
                   std::string(view(parts.raw().name)));
     }
-    const auto* scales = data<float>(scale);
+    const int64_t count = elements(out) / block_;
+    const auto* scales = data<float>(parts.scales(count));
     const RealsOut to = reals_out(out);
     exec.for_each(count, kTask / block_, [&](int64_t begin, int64_t end) {
       decode(scales + begin, codes + begin * block_ / 2, {end - begin, block_},

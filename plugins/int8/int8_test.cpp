@@ -10,18 +10,6 @@ const mopt_component& component() {
   return component_named(*mopt_plugin_entry_v0(), "int8");
 }
 
-std::vector<Option> granularity(const char* value) {
-  return {{"granularity", std::string(value)}};
-}
-
-Blob round_tripped(const Blob& x, float scale) {
-  Blob out = blob(x.dtype, x.shape);
-  const TensorRef in = x.ref();
-  TensorRef to = out.ref();
-  int8::reference::round_trip(reals(*in), elements(x.shape), scale, reals_out(*to.get()));
-  return out;
-}
-
 }  // namespace
 
 TEST_CASE("int8 per channel equals ModelOpt's bytes") {
@@ -52,18 +40,8 @@ TEST_CASE("int8 per tensor is off by at most half a step and uses the whole rang
 }
 
 TEST_CASE("an all-zero int8 weight has scale 1, zero codes and a warning with its name") {
-  FakeHost host;
-  for (const char* kind : {"tensor", "channel"}) {
-    const Quantizer quantizer(host, component(), granularity(kind));
-    const auto got =
-        quantizer.quantize({blob(kBf16, {4, 32}, std::string(256, '\0')), 0, 0, "w.zero"});
-    for (const float scale : got.at("scale").as<float>())
-      CHECK(scale == 1.0f);
-    CHECK(got.at("payload").bytes == std::string(128, '\0'));
-    REQUIRE(host.warnings.size() == 1);
-    CHECK(host.warnings[0].find("w.zero") != std::string::npos);
-    host.warnings.clear();
-  }
+  for (const char* kind : {"tensor", "channel"})
+    check_zero_weight(component(), granularity(kind));
 }
 
 TEST_CASE("int8 vector kernels equal the reference for every type, length and instruction set") {
@@ -84,7 +62,7 @@ TEST_CASE("int8 vector kernels equal the reference for every type, length and in
         Blob got = blob(dtype, x.shape);
         TensorRef to = got.ref();
         int8::round_trip(reals(*ref), n, scale, reals_out(*to.get()));
-        CHECK(got.bytes == round_tripped(x, scale).bytes);
+        CHECK(got.bytes == round_tripped(int8::reference::round_trip, x, scale).bytes);
       }
     }
   });
@@ -105,22 +83,7 @@ TEST_CASE("int8 decodes every code as the product that the format states") {
 }
 
 TEST_CASE("an int8 input is rounded with the stored scale, or token by token; NaN stays NaN") {
-  FakeHost host;
-  for (const DLDataType dtype : {kBf16, kF32}) {
-    const Blob x = random_blob(dtype, {3, 200}, 5);
-    const Quantizer tensor(host, component(), granularity("tensor"));
-    const float scale = tensor.input_scale(MOPT_OPERAND_INPUT, absmax(x) / 2);
-    CHECK(tensor.quantize_input(MOPT_OPERAND_INPUT, x, &scale).bytes ==
-          round_tripped(x, scale).bytes);
-    const Quantizer token(host, component(), granularity("token"));
-    std::string want;
-    for (size_t r = 0; r < 3; ++r) {
-      const size_t bytes = x.bytes.size() / 3;
-      const Blob row = blob(dtype, {1, 200}, x.bytes.substr(r * bytes, bytes));
-      want += round_tripped(row, absmax(row) / 127.0f).bytes;
-    }
-    CHECK(token.quantize_input(MOPT_OPERAND_INPUT, x, nullptr).bytes == want);
-  }
+  check_inputs(component(), int8::reference::round_trip, 127.0f);
   std::vector<float> x(17, std::numeric_limits<float>::quiet_NaN());
   std::vector<float> out(17);
   for_all_targets([&](const std::string& target) {

@@ -53,9 +53,7 @@ class Int8 {
 
   void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
     const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
-    if (job.absmax == 0) {
-      exec.host().warn(name, std::string(view(job.name)) + " is all zero; its codes are zero");
-    }
+    warn_if_zero(exec, name, job);
     const Reals w = reals(*job.weight);
     Tensor payload = exec.alloc(kI8, {rows, cols});
     Tensor scale = exec.alloc(kF32, scale_shape(rows));
@@ -67,12 +65,10 @@ class Int8 {
         encode(offset(w, begin), end - begin, *scales, codes + begin);
       });
     } else {
-      exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          const Reals row = offset(w, r * cols);
-          scales[r] = bounded_scale(absmax(row, cols), kMax, w.type);
-          encode(row, cols, scales[r], codes + r * cols);
-        }
+      for_rows(exec, rows, cols, [&](int64_t r) {
+        const Reals row = offset(w, r * cols);
+        scales[r] = bounded_scale(absmax(row, cols), kMax, w.type);
+        encode(row, cols, scales[r], codes + r * cols);
       });
     }
     sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
@@ -82,20 +78,11 @@ class Int8 {
   void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
     const int64_t rows = out.shape[0], cols = out.shape[1];
     const auto* codes = data<int8_t>(parts.at(MOPT_ROLE_PAYLOAD));
-    const DLTensor& scale = parts.at(MOPT_ROLE_SCALE);
-    const auto* scales = data<float>(scale);
     const bool channel = granularity_ == MOPT_PER_CHANNEL;
-    if (elements(scale) != (channel ? rows : 1)) {
-      throw Error(MOPT_DATA_LOSS,
-                  "expected " + std::to_string(channel ? rows : 1) + " scales, found " +
-                      shape_text(shape(scale)) + "; the checkpoint is damaged or of another layout",
-                  std::string(view(parts.raw().name)));
-    }
+    const auto* scales = data<float>(parts.scales(channel ? rows : 1));
     const RealsOut to = reals_out(out);
-    exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        decode(codes + r * cols, cols, scales[channel ? r : 0], offset(to, r * cols));
-      }
+    for_rows(exec, rows, cols, [&](int64_t r) {
+      decode(codes + r * cols, cols, scales[channel ? r : 0], offset(to, r * cols));
     });
   }
 
@@ -119,12 +106,10 @@ class Int8 {
     // Without a stored scale engines take the range of what they see.
     float fixed = 0;
     if (!token) fixed = scale != nullptr ? *scale : scale_of(absmax(from, elements(x)), kMax);
-    exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const Reals row = offset(from, r * cols);
-        const float s = token ? scale_of(absmax(row, cols), kMax) : fixed;
-        round_trip(row, cols, s, offset(to, r * cols));
-      }
+    for_rows(exec, rows, cols, [&](int64_t r) {
+      const Reals row = offset(from, r * cols);
+      const float s = token ? scale_of(absmax(row, cols), kMax) : fixed;
+      round_trip(row, cols, s, offset(to, r * cols));
     });
   }
 

@@ -33,9 +33,7 @@ class Mxfp {
 
   void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
     const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
-    if (job.absmax == 0) {
-      exec.host().warn(T::name, std::string(view(job.name)) + " is all zero; its codes are zero");
-    }
+    warn_if_zero(exec, T::name, job);
     Tensor payload = exec.alloc(dtype(), {rows, cols});
     Tensor scale = exec.alloc(kE8m0, {rows, cols / kBlock});
     const Reals x = reals(*job.weight);
@@ -50,7 +48,7 @@ class Mxfp {
   void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
     check_columns(out.shape[1], std::string(view(parts.raw().name)));
     const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
-    const auto* scales = data<uint8_t>(parts.at(MOPT_ROLE_SCALE));
+    const auto* scales = data<uint8_t>(parts.scales(elements(out) / kBlock));
     const RealsOut to = reals_out(out);
     exec.for_each(elements(out) / kBlock, kTask, [&](int64_t begin, int64_t end) {
       decode(scales + begin, codes + begin * code_bytes(T::element), {end - begin, T::element},

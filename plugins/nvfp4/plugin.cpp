@@ -71,9 +71,7 @@ class Nvfp4 {
 
   void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
     const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
-    if (job.absmax == 0) {
-      exec.host().warn(name, std::string(view(job.name)) + " is all zero; its codes are zero");
-    }
+    warn_if_zero(exec, name, job);
     const float global = scale_of(job.group_absmax, divisor_);
     Tensor payload = exec.alloc(kE2m1, {rows, cols});
     Tensor scale = exec.alloc(kE4m3, {rows, cols / block_});
@@ -89,7 +87,7 @@ class Nvfp4 {
 
   void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
     const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
-    const auto* scales = data<uint8_t>(parts.at(MOPT_ROLE_SCALE));
+    const auto* scales = data<uint8_t>(parts.scales(elements(out) / block_));
     const float global = *data<float>(parts.at(MOPT_ROLE_GLOBAL_SCALE));
     const RealsOut to = reals_out(out);
     exec.for_each(elements(out) / block_, kTask, [&](int64_t begin, int64_t end) {

@@ -35,7 +35,7 @@ expect_none "C headers of the sdk need stddef.h and stdint.h only" "$wrong"
 wrong=$(quoted plugins formats models | while IFS=: read -r file line target; do
   case $target in
     mopt/* | hwy/*) continue ;;
-    tests/*) [[ $file == *_test.cpp || $file == */test_support.* ]] && continue ;;
+    tests/*) [[ $file == *_test.[ch]pp || $file == */test_support.* ]] && continue ;;
   esac
   folder=$(dirname "$file")
   own=$(own_folder "$file")
@@ -49,7 +49,7 @@ wrong=$(quoted host | while IFS=: read -r file line target; do
   part=$(echo "$file" | cut -d/ -f2)
   case $target in
     mopt/* | hwy/*) continue ;;
-    tests/*) [[ $file == *_test.cpp ]] && continue ;;
+    tests/*) [[ $file == *_test.[ch]pp ]] && continue ;;
     host/*/*)
       other=$(echo "$target" | cut -d/ -f2)
       [ "$other" = "$part" ] && continue

@@ -2,8 +2,11 @@
 
 #include <bit>
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <numeric>
+
+#include "tests/json.hpp"
 
 namespace mopt::test {
 namespace {
@@ -151,10 +154,6 @@ Tensors read_checkpoint(const fs::path& directory) {
     }
   }
   return all;
-}
-
-json read_json(const fs::path& path) {
-  return json::parse(read_file(path.string()));
 }
 
 double distance(const std::vector<float>& a, const std::vector<float>& b) {

@@ -23,7 +23,6 @@ void write_safetensors(const std::filesystem::path&, const Tensors&);
 // Every tensor of a checkpoint's weight files.
 Tensors read_checkpoint(const std::filesystem::path& directory);
 void write_text(const std::filesystem::path&, const std::string&);
-nlohmann::json read_json(const std::filesystem::path&);
 
 // max |a-b| / max |b|; NaN when either holds one.
 double distance(const std::vector<float>& a, const std::vector<float>& b);

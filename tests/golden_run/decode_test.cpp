@@ -8,6 +8,7 @@
 #include "tests/golden_run/checkpoint.hpp"
 #include "tests/golden_run/exports.hpp"
 #include "tests/golden_run/require.hpp"
+#include "tests/json.hpp"
 
 namespace mopt::test {
 namespace {
@@ -52,7 +53,7 @@ json eval(const Scratch& scratch, const GoldenModel& model, const std::string& c
   words.insert(words.end(), more.begin(), more.end());
   const Outcome got = scratch.host(words);
   require_success(got);
-  return json::parse(got.out);
+  return parse_json(got.out);
 }
 
 }  // namespace

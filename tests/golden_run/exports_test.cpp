@@ -7,6 +7,7 @@
 #include "tests/golden_run/checkpoint.hpp"
 #include "tests/golden_run/exports.hpp"
 #include "tests/golden_run/require.hpp"
+#include "tests/json.hpp"
 
 namespace mopt::test {
 namespace {
@@ -98,7 +99,7 @@ std::string activation_scales(const fs::path& ours, const fs::path& expected) {
 void check_verifies(const Scratch& scratch, const GoldenModel& model, const std::string& output) {
   const Outcome verdict = scratch.host({"verify", output, "--source", model.source(), "--json"});
   require_success(verdict);
-  CHECK(json::parse(verdict.out).at("ok") == true);
+  CHECK(parse_json(verdict.out).at("ok") == true);
 }
 
 // Scale and codes of a row: absmax/127, then the nearest integer of the quotient, ties to even.

@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cmath>
+#include <fstream>
 #include <limits>
 
 #include "tests/golden_run/checkpoint.hpp"

@@ -7,6 +7,7 @@
 #include "tests/golden_run/checkpoint.hpp"
 #include "tests/golden_run/require.hpp"
 #include "tests/golden_run/scratch.hpp"
+#include "tests/json.hpp"
 
 namespace mopt::test {
 namespace {

@@ -1,7 +1,6 @@
 #include "tests/golden_run/scratch.hpp"
 
 #include <cstdlib>
-#include <stdexcept>
 
 #include "tests/golden.hpp"
 
@@ -14,21 +13,10 @@ std::string host_program() {
   return other != nullptr ? other : MOPT_HOST;
 }
 
-Scratch::Scratch() {
-  std::string name = (fs::temp_directory_path() / "mopt-golden-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
-  path_ = name;
-}
-
-Scratch::~Scratch() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 Outcome Scratch::host(std::vector<std::string> words) const {
   words.insert(words.begin(), host_program());
   Command command;
-  command.directory = path_.string();
+  command.directory = path().string();
   command.words = std::move(words);
   return execute(command);
 }

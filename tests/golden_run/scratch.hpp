@@ -2,30 +2,22 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "tests/recipe/process.hpp"
+#include "tests/temp_directory.hpp"
 
 namespace mopt::test {
 
 // The program under test: what the build made, or MOPT_HOST.
 std::string host_program();
 
-class Scratch {
+class Scratch : public TempDir {
  public:
-  Scratch();
-  ~Scratch();  // removes everything
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
   // mopt-host WORDS here.
   Outcome host(std::vector<std::string> words) const;
-
- private:
-  std::filesystem::path path_;
 };
 
 // Files and folders of `from`, writable.

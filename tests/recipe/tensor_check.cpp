@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "tests/golden.hpp"
+#include "tests/json.hpp"
 #include "tests/recipe/checks.hpp"
 
 namespace mopt::test {
@@ -98,7 +99,7 @@ void check_tensors(const Tensors& ours, const Tensors& golden, Coverage coverage
 }
 
 json document(const fs::path& path) {
-  return json::parse(read_file(path.string()));
+  return read_json(path);
 }
 
 void check_equal(const std::string& what, const json& ours, const json& golden) {
@@ -111,7 +112,7 @@ size_t tensor_offset(const fs::path& file, const std::string& name) {
   const std::string bytes = read_file(file.string());
   uint64_t n = 0;
   std::memcpy(&n, bytes.data(), sizeof(n));
-  const json header = json::parse(bytes.substr(8, n));
+  const json header = parse_json(bytes.substr(8, n));
   if (!header.contains(name)) fail(file.string() + " holds no tensor " + name);
   return 8 + n + header[name]["data_offsets"][0].get<size_t>();
 }
@@ -119,7 +120,7 @@ size_t tensor_offset(const fs::path& file, const std::string& name) {
 void check_tensor(const fs::path& file, const std::string& name, const std::string& dtype,
                   const std::string& shape) {
   const StoredTensor tensor = stored(file.string() + ":" + name);
-  if (tensor.dtype != dtype || json(tensor.shape) != json::parse(shape)) {
+  if (tensor.dtype != dtype || json(tensor.shape) != parse_json(shape)) {
     fail(name + ": expected " + dtype + " " + shape + ", found " + tensor.dtype + " " +
          shape_of(tensor));
   }

@@ -1,6 +1,7 @@
 // QuantizerComponent<T>: the vtable of "mopt.quantizer/1" from a plain class.
 #pragma once
 
+#include "mopt/numeric/range.hpp"
 #include "mopt/plugin.hpp"
 #include "mopt/quantizer.h"
 
@@ -43,10 +44,34 @@ class Parts {
     throw Error(MOPT_DATA_LOSS, "the checkpoint holds no " + std::string(role) + " for it",
                 std::string(view(q_.name)));
   }
+  // The scales, refused unless there are `count` of them.
+  const DLTensor& scales(int64_t count) const {
+    const DLTensor& found = at(MOPT_ROLE_SCALE);
+    if (elements(found) == count) return found;
+    throw Error(MOPT_DATA_LOSS,
+                "expected " + std::to_string(count) + " scales, found " + shape_text(shape(found)) +
+                    "; the checkpoint is damaged or of another layout",
+                std::string(view(q_.name)));
+  }
 
  private:
   const mopt_qtensor& q_;
 };
+
+// What every encoder says of a weight without range.
+inline void warn_if_zero(const Exec& exec, std::string_view component, const mopt_weight_job& job) {
+  if (job.absmax != 0) return;
+  exec.host().warn(component, std::string(view(job.name)) + " is all zero; its codes are zero");
+}
+
+// Calls fn(row) for every row, in parallel.
+template <class Fn>
+void for_rows(const Exec& exec, int64_t rows, int64_t cols, const Fn& fn) {
+  exec.for_each(rows, rows_per_task(cols), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      fn(row);
+  });
+}
 
 // T has: name, summary, [options], [concurrent = true], and
 //   explicit T(const Settings&)

@@ -3,8 +3,8 @@
 // for bit the scalar functions of this folder; whoever uses it needs Highway.
 //
 // Speed: an element costs about one vector instruction of 32 bytes (widen, divide, round, pack), so
-// one core of a 2.6 GHz Zen 4 encodes 7 (NVFP4) to 16 (INT8) GB/s of bf16 from cache, where its
-// memory gives 22 GB/s; two cores are at what their memory gives (tests/bench/encode_bench.cpp).
+// one core of a 2.6 GHz Zen 4 encodes 7 (NVFP4) to 16 (INT8) GB/s of bf16 from cache and 6 to 11
+// from memory, where a plain read gets 23: arithmetic is the limit (tests/bench/encode_bench.cpp).
 #if defined(MOPT_NUMERIC_LANES_INL) == defined(HWY_TARGET_TOGGLE)
 #  ifdef MOPT_NUMERIC_LANES_INL
 #    undef MOPT_NUMERIC_LANES_INL
@@ -466,6 +466,45 @@ HWY_INLINE void block_absmax(const T* x, int64_t count, int64_t size, float* out
   }
   for (; b < count; ++b)
     out[b] = absmax(x + b * size, size);
+}
+
+// ---- runs of 8-bit codes that share a scale ---------------------------------------------------
+
+// Codec has decode(code), and round(quotient, x): the value of the code that x becomes. Both loops
+// take the whole pairs among n elements and return how many elements that is.
+template <class Codec>
+HWY_INLINE int64_t decode_run(const uint8_t* codes, int64_t n, float scale, RealsOut out) {
+  const int64_t body = whole_pairs(n);
+  visit(out, [&](auto* to) {
+    const F by = all(scale);
+    for (int64_t i = 0; i < body; i += pair_size()) {
+      const Codes c = load_codes(codes + i);
+      store_pair({hn::Mul(Codec::decode(c.even), by), hn::Mul(Codec::decode(c.odd), by)}, to + i);
+    }
+  });
+  return body;
+}
+
+template <class Codec, class T, class U, class Divide>
+HWY_INLINE void round_trip_pairs(const T* p, int64_t n, U* to, F scale, const Divide& divide) {
+  for (int64_t i = 0; i < n; i += pair_size()) {
+    const Pair x = load_pair(p + i);
+    store_pair({hn::Mul(Codec::round(divide(x.even), x.even), scale),
+                hn::Mul(Codec::round(divide(x.odd), x.odd), scale)},
+               to + i);
+  }
+}
+template <class Codec>
+HWY_INLINE int64_t round_trip_run(Reals x, int64_t n, float scale, RealsOut out) {
+  const int64_t body = whole_pairs(n);
+  visit(x, [&](const auto* p) {
+    visit(out, [&](auto* to) {
+      with_divider(p, scale, [&](const auto& divide) HWY_ATTR {
+        round_trip_pairs<Codec>(p, body, to, all(scale), divide);
+      });
+    });
+  });
+  return body;
 }
 
 }  // namespace mopt::HWY_NAMESPACE
