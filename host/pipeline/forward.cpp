@@ -21,6 +21,7 @@ using graph::ValueId;
 
 namespace {
 
+constexpr int64_t kTokensOfTable = 2;  // read from a mapped table before its pages go back
 constexpr size_t kAlignment = 256;
 constexpr auto kTableBytes = static_cast<int64_t>(plan::kTableBytes);
 
@@ -340,7 +341,7 @@ void BlockProgram::run_step(State& s, const Step& step) const {
   const View y = make(s, step);
   switch (op.kind) {
     case OpKind::kEmbedding:
-      return compute::embedding(operand(s, step, 0), operand(s, step, 1), y, options_.kernels);
+      return run_embedding(operand(s, step, 0), operand(s, step, 1), y);
     case OpKind::kLinear:
       return step.linear->run(operand(s, step, 0), y);
     case OpKind::kRmsNorm:
@@ -363,10 +364,23 @@ void BlockProgram::run_step(State& s, const Step& step) const {
   }
 }
 
-// Of a mapped embedding the rows that were read would stay resident. [any number of threads]
 void BlockProgram::release_tables() const {
   for (const std::string& name : tables_)
     checkpoint_.release(name);
+}
+
+// A few tokens at a time: a row that is read from a mapped table may make megabytes around it
+// resident. [any number of threads]
+void BlockProgram::run_embedding(const View& ids, const View& table, const View& y) const {
+  const int64_t tokens = ids.elements();
+  const int64_t step = tables_.empty() ? tokens : kTokensOfTable;
+  for (int64_t first = 0; first < tokens; first += step) {
+    const int64_t count = std::min(step, tokens - first);
+    auto* to = static_cast<std::byte*>(y.data) + first * (y.bytes() / tokens);
+    compute::embedding(compute::view_of(ids.as<int64_t>() + first, kI64, {count}), table,
+                       compute::view_of(to, y.dtype, {count, y.columns()}), options_.kernels);
+    release_tables();
+  }
 }
 
 LiveValues BlockProgram::run(const Call& call) const {
@@ -386,7 +400,6 @@ LiveValues BlockProgram::run(const Call& call) const {
       std::erase_if(s.copies, [&](const State::Copy& c) { return c.value == v; });
     }
   }
-  release_tables();
   LiveValues out;
   for (const ValueId v : wanted_)
     out[v] = std::move(s.values.at(v));

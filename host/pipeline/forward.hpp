@@ -99,6 +99,8 @@ class BlockProgram {
   compute::View quantized(State&, graph::ValueId, const compute::View&, const InputFormat&) const;
   void run_step(State&, const Step&) const;
   void release_tables() const;
+  void run_embedding(const compute::View& ids, const compute::View& table,
+                     const compute::View& y) const;
   void run_rope(State&, const Step&, const compute::View& y) const;
   void run_attention(State&, const Step&, const compute::View& y) const;
   compute::View shape_of(const State&, graph::ValueId) const;
