@@ -22,7 +22,7 @@ using graph::ValueId;
 namespace {
 
 constexpr int64_t kTokensOfTable = 2;  // read from a mapped table before its pages go back
-constexpr size_t kAlignment = 256;
+constexpr auto kAlignment = static_cast<size_t>(plan::kBufferAlignment);
 constexpr auto kTableBytes = static_cast<int64_t>(plan::kTableBytes);
 
 bool contains(const std::vector<ValueId>& values, ValueId v) {

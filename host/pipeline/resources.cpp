@@ -3,17 +3,13 @@
 #include <algorithm>
 
 #include "host/compute/memory.hpp"
+#include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
 namespace {
 
 uint64_t mib(uint64_t bytes) {
   return (bytes + (uint64_t{1} << 20) - 1) >> 20;
-}
-
-bool writes_own_text(const Recipe& recipe) {
-  return recipe.calibration && recipe.calibration->data.size() == 1 &&
-         recipe.calibration->data[0].value == "self";
 }
 
 }  // namespace
@@ -24,7 +20,7 @@ void check_memory(const Prepared& job, std::optional<uint64_t> limit) {
   const bool limited = limit && *limit < needed;
   if (!limited && (machine == 0 || machine >= needed)) return;
   const uint64_t allowed = limited ? *limit : machine;
-  const bool self = job.plan.needs_data() && writes_own_text(job.recipe);
+  const bool self = job.plan.needs_data() && plan::writes_own_text(job.recipe);
   Diagnostic d;
   d.code = "R101";
   d.message =

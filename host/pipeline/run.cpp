@@ -10,6 +10,7 @@
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/resources.hpp"
+#include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "host/report/html.hpp"
 
@@ -237,7 +238,7 @@ void Run::prepare_rows() {
   if (!job_.plan.needs_data()) return;
   const Calibration& c = *job_.recipe.calibration;
   const fs::path saved = output_.own() / "calibration.ids";
-  const bool self = c.data.size() == 1 && c.data[0].value == "self";
+  const bool self = plan::writes_own_text(job_.recipe);
   std::string source = "self";
   if (!self) {
     text::Rows rows = calibration_rows(c, *job_.source);

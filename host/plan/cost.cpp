@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "host/plan/forward_cost.hpp"
@@ -86,7 +87,7 @@ uint64_t verify_memory(const PlanInput& in, const Plan& plan) {
   std::vector<uint64_t> windows;
   uint64_t compared = 0;
   for (const Item& item : plan.items) {
-    for (const TensorDecl& out : item.outputs)
+    for (const DeclView out : item.outputs)
       windows.push_back(window(out.bytes()));
     if (item.outcome == Outcome::kCopied || item.outcome == Outcome::kTransformed)
       compared = std::max(compared, 2 * window(item.bytes()));
@@ -117,13 +118,14 @@ Texts text_memory(const Container& source) {
   return {head * 13 / 2, head * 10 / 3};
 }
 
-// Rows of their inputs that the block's layers are measured on.
-uint64_t sample_memory(const PlanInput& in, const Plan& plan, int block) {
-  std::set<graph::ValueId> seen;
-  uint64_t bytes = 0;
+// Rows of their inputs that each block's layers are measured on, bytes.
+std::map<int, uint64_t> sample_memory(const PlanInput& in, const Plan& plan) {
+  std::set<std::pair<int, graph::ValueId>> seen;
+  std::map<int, uint64_t> bytes;
   for (const Site& site : plan.sites) {
-    if (site.block != block || !seen.insert(site.value).second) continue;
-    bytes += mopt_nbytes(static_cast<uint64_t>(kSampleTokens * site.channels), in.activations);
+    if (!seen.emplace(site.block, site.value).second) continue;
+    bytes[site.block] +=
+        mopt_nbytes(static_cast<uint64_t>(kSampleTokens * site.channels), in.activations);
   }
   return bytes;
 }
@@ -133,11 +135,6 @@ uint64_t unit_bytes(const Plan& plan, const Unit& unit) {
   for (const size_t i : unit.items)
     bytes += plan.items[i].bytes();
   return bytes;
-}
-
-bool writes_own_text(const Recipe& recipe) {
-  return recipe.calibration && recipe.calibration->data.size() == 1 &&
-         recipe.calibration->data[0].value == "self";
 }
 
 // The whole model in the kernels' layout, with the keys and values of a batch.
@@ -187,6 +184,7 @@ Loop loop_memory(const PlanInput& in, const Plan& plan) {
     forward = forward_memory(*in.graph,
                              {c.samples.value, c.seq_len.value, in.threads, in.activations}, end);
   }
+  std::map<int, uint64_t> samples = sample_memory(in, plan);
   uint64_t held = 0;  // by the forward so far
   for (const Unit& unit : plan.units) {
     uint64_t work = std::max(scan_memory(in, plan, unit), encode_memory(plan, unit));
@@ -195,7 +193,7 @@ Loop loop_memory(const PlanInput& in, const Plan& plan) {
       const BlockWeights weights = block_weights(*in.graph, in.source, block, in.activations, end);
       out.peak = std::max(out.peak, held + weights.peak);
       held = forward[block].held;
-      work = std::max(work, weights.prepared) + sample_memory(in, plan, unit.block);
+      work = std::max(work, weights.prepared) + samples[unit.block];
       out.saved = std::max(out.saved, forward[block].live);
       out.block = std::max(out.block, weights.peak);
     }
@@ -206,6 +204,11 @@ Loop loop_memory(const PlanInput& in, const Plan& plan) {
 }
 
 }  // namespace
+
+bool writes_own_text(const Recipe& recipe) {
+  return recipe.calibration && recipe.calibration->data.size() == 1 &&
+         recipe.calibration->data[0].value == "self";
+}
 
 Cost estimate(const PlanInput& in, const Plan& plan) {
   const Loop loop = loop_memory(in, plan);

@@ -12,10 +12,15 @@ inline constexpr uint64_t kCacheBytes = uint64_t{512} << 10;
 // Parameters from this size on are read in place and give their pages back after each call; smaller
 // ones are copied: in place, each could keep a megabyte of its neighbours resident.
 inline constexpr uint64_t kTableBytes = uint64_t{1} << 20;
+// A buffer of activations fills whole multiples of this.
+inline constexpr uint64_t kBufferAlignment = 256;
 // Rows of self-written text that share the reads of the weights.
 inline constexpr int64_t kSelfTextRows = 32;
 // Rows of a layer's input that its output's error is measured on.
 inline constexpr int64_t kSampleTokens = 64;
+
+// Is the model to write the text that it is calibrated on?
+bool writes_own_text(const Recipe&);
 
 // Memory and disk follow from shapes and from what the process holds when it plans; seconds from
 // measured rates of an ordinary machine, to tell minutes from hours. output_bytes is left to the

@@ -16,7 +16,6 @@ using graph::Op;
 using graph::OpKind;
 using graph::ValueId;
 
-constexpr uint64_t kAlignment = 256;  // of a buffer
 // A tile of attention: rows of scores in f32, and how much they may fill.
 constexpr int64_t kTileRows = 96;
 constexpr int64_t kScoreBytes = 768 << 10;
@@ -27,7 +26,8 @@ uint64_t value_bytes(const Model& model, ValueId v, int64_t tokens, DLDataType d
     elements *= d == MOPT_DIM_TIME ? static_cast<uint64_t>(tokens)
                 : d > 0            ? static_cast<uint64_t>(d)
                                    : 1;
-  return (mopt_nbytes(elements, dtype) + kAlignment - 1) / kAlignment * kAlignment;
+  return (mopt_nbytes(elements, dtype) + kBufferAlignment - 1) / kBufferAlignment *
+         kBufferAlignment;
 }
 
 // Ops of a block that the forward runs, by their distance from first_op.
