@@ -30,10 +30,10 @@ function(mopt_add_plugin name)
     CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
     POSITION_INDEPENDENT_CODE ON INSTALL_RPATH "$ORIGIN" LINK_DEPENDS "${mopt_sdk_exports}")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(${name} PRIVATE -fno-gnu-unique)
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
   endif()
   # Encoded bytes must not depend on whether the compiler contracts a*b+c.
-  target_compile_options(${name} PRIVATE -ffp-contract=off)
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-ffp-contract=off>)
   target_link_options(${name} PRIVATE "-Wl,--version-script=${mopt_sdk_exports}" -Wl,-z,now
     -Wl,-z,relro -Wl,-z,noexecstack -Wl,--exclude-libs,ALL)
   if(NOT MOPT_SANITIZE)
