@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # What the disk allows: one dd reads the source while another writes as much as the output holds, with
 # fsync; with the source in the page cache, and without. limits.sh SOURCE BYTES [REPEATS]
-# CSV: state, seconds of both together, read GB/s, write GB/s. The last line has both medians. Then the
-# limits of products and copies (gpu_limits.py, without its disk part) go to $OUT/gpu_limits.jsonl.
+# Also what the products of the calibration take at the rate of the same products through cuBLASLt
+# (gpu_limits.py, whose shapes are Llama-3-8B's), and the other limits of the device.
+# Into $LIMITS (default $OUT): limits.csv (state, seconds of both, read GB/s, write GB/s), gpu_limits.jsonl,
+# limits.txt with `warm S`, `cold S`, `forward S`. The last line has these figures.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source=${1:?usage: limits.sh SOURCE BYTES [REPEATS]}
 bytes=${2:?usage: limits.sh SOURCE BYTES [REPEATS]}
 repeats=${3:-3}
-csv=$out/limits.csv
+into=${LIMITS:-$out}
+csv=$into/limits.csv
 target=$scratch/limits.bin
 piece_mib=256
 block=$(mktemp -p /dev/shm)
@@ -50,11 +53,27 @@ for state in warm cold; do
 done
 machine
 cat "$csv"
-if [ -f "$peers/gpu_limits.py" ]; then
-  gpu=--skip-gpu
-  if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then gpu=; fi
-  python3 "$peers/gpu_limits.py" --disk --gib 1 $gpu | tee "$out/gpu_limits.jsonl" || :
+gpu=$into/gpu_limits.jsonl
+if [ ! -s "$gpu" ] && [ "$device" != cpu ] && [ -f "$peers/gpu_limits.py" ]; then
+  python3 "$peers/gpu_limits.py" --disk --gib 1 | tee "$gpu"
 fi
+# Seconds of all products of the calibration but the head's, each at its own measured rate; empty without.
+forward_limit() {
+  [ -s "$gpu" ] && [ "$shape" = 4096,14336,32,8,128256 ] || return 0
+  python3 - "$gpu" "$layers" $((rows * seq)) <<'PY'
+import json, sys
+rate = {}
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    if "median" in row:
+        rate[row["limit"].rsplit("_", 1)[0]] = row["median"] * 1e12
+products = [("bf16_q_o", 4096 * 4096, 2), ("bf16_k_v", 4096 * 1024, 2), ("bf16_gate_up", 4096 * 14336, 2),
+            ("bf16_down", 4096 * 14336, 1)]
+print("%.2f" % sum(2 * size * n * int(sys.argv[2]) * int(sys.argv[3]) / rate[name] for name, size, n in products))
+PY
+}
 both() { awk -F, -v s="$1" '$1 == s {print $2}' "$csv" | median; }
-echo "disk limit: $(both warm) s warm, $(both cold) s cold for $(awk -v n="$total" -v m="$bytes" \
-  'BEGIN {printf "%.2f GB read, %.2f GB written", n / 1e9, m / 1e9}')"
+forward=$(forward_limit)
+printf 'warm %s\ncold %s\nforward %s\n' "$(both warm)" "$(both cold)" "${forward:-0}" >"$into/limits.txt"
+echo "limits: disk $(both warm) s warm, $(both cold) s cold for $(awk -v n="$total" -v m="$bytes" \
+  'BEGIN {printf "%.2f GB read, %.2f GB written", n / 1e9, m / 1e9}'); products ${forward:-not measured} s"
