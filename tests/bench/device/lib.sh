@@ -1,7 +1,7 @@
 # Shared by the scripts of this folder: the unpacked tree, the model, page cache, one measured run.
 #
 # MOPT_TREE    what unpack.sh made                     MOPT_DEVICE  cuda (default), cpu, cuda:N
-# MOPT_PEERS   a folder with gpu_shape.py, gpu_limits.py and the id file
+# MOPT_PEERS   gpu_shape.py, gpu_limits.py and the id file (TREE/peers)
 # MOPT_BENCH   scratch, below it models and outputs    OUT          results
 # LAYERS, SHAPE, ROWS, SEQ, BATCH: the model and the calibration, by default Llama-3-8B's and 512 x 512
 set -euo pipefail
@@ -13,7 +13,7 @@ host=$tree/bin/mopt-host
 device=${MOPT_DEVICE:-cuda}
 scratch=${MOPT_BENCH:-${TMPDIR:-/tmp}/mopt_bench}
 out=${OUT:-$scratch/results}
-peers=${MOPT_PEERS:-$here/../../../build/device/peers}
+peers=${MOPT_PEERS:-$tree/peers}
 layers=${LAYERS:-32}
 shape=${SHAPE:-4096,14336,32,8,128256}
 rows=${ROWS:-512}

@@ -92,7 +92,9 @@ cat "$csv" "$out/shape_$recipe.md"
 echo "seconds of the first warm run: read $(seconds read), forward $(seconds forward), solve $(seconds solve), encode $(seconds encode), write $(seconds write), verify $(seconds verify)"
 bad=$(awk -F, '$1 ~ /^ours/ && ($5 != 0 || $11 != "yes")' "$csv" | wc -l)
 
-LIMITS=$reports bash "$here/limits.sh" "$source" "$(value "$reports/ours_warm_1.json" output.bytes)" "$repeats"
+bytes=$(value "$reports/ours_warm_1.json" output.bytes)
+[ -n "$bytes" ] || { echo "$bad bad runs, the first of ours too: see above" >&2; exit 1; }
+LIMITS=$reports bash "$here/limits.sh" "$source" "$bytes" "$repeats"
 tar -C "$reports" -czf "$out/reports_$recipe.tar.gz" .
 # The products of all blocks' linear layers; attention's own and the head's are not in it.
 awk -v shape="$shape" -v layers="$layers" -v tokens=$((rows * seq)) -v s="$(seconds forward)" 'BEGIN {

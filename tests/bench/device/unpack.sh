@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Opens what package.sh made and finds the machine's own cuBLASLt and cuDNN. TREE/env.sh then holds what
-# the other scripts of this folder need. unpack.sh DIR [TREE]; also installs the wheels below DIR/wheels.
+# the other scripts of this folder need. Also keeps DIR/peers and installs the wheels of DIR/wheels.
+# unpack.sh DIR [TREE]
 set -euo pipefail
 dir=${1:?usage: unpack.sh DIR [TREE]}
 tree=${2:-${MOPT_TREE:-${TMPDIR:-/tmp}/mopt}}
@@ -36,6 +37,7 @@ folders=$(for library in libcublasLt.so.13 libcudnn.so.9; do folder_of $library;
   fi
 } >"$tree/env.sh"
 
+if [ -d "$dir/peers" ]; then cp -r "$dir/peers" "$tree/"; fi
 if compgen -G "$dir/wheels/*.whl" >/dev/null; then
   python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
     --target "$tree/site" "$dir"/wheels/*.whl
