@@ -47,14 +47,14 @@ PY
 
 # The model of N layers below the scratch folder, made when it is not there; its path. The ids stand beside it.
 model() {
-  local path=$scratch/llama_$1
+  local path=$scratch/llama_${1}_${shape//,/x}
   if [ ! -f "$path/config.json" ]; then
     "$tree/bin/make_llama" "$path" --layers "$1" --shape "$shape" >&2
   fi
   echo "$path"
 }
 ids() {
-  local path=$scratch/ids_$1.safetensors
+  local path=$scratch/ids_${1}x${seq}_${shape##*,}.safetensors
   if [ ! -f "$path" ]; then
     "$tree/bin/make_llama" "$scratch/ids.synthetic" --shape "$shape" --ids "$path" --rows "$1" --tokens "$seq"
   fi

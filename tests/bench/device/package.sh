@@ -38,8 +38,8 @@ done
 elves | while read -r file; do
   # The host reads a plugin's symbol table before it opens the plugin.
   case $file in
-    */plugins/* | */test/*) strip --strip-debug "$file" ;;
-    *) strip --strip-unneeded "$file" ;;
+    */shared/* | */bin/*) strip --strip-unneeded "$file" ;;
+    *) strip --strip-debug "$file" ;;
   esac
   # RPATH, not RUNPATH: it also holds for what a library of the tree needs, and before LD_LIBRARY_PATH.
   patchelf --force-rpath --set-rpath "\$ORIGIN/$(realpath --relative-to="$(dirname "$file")" \
