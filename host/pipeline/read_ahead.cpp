@@ -31,13 +31,13 @@ struct ReadAhead::Task {
   Task(ReadJob j, uint64_t o) : job(std::move(j)), order(o) {}
   const ReadJob job;
   const uint64_t order;
-  std::promise<ReadResult> promise;
+  std::promise<Delivered> promise;
   std::atomic<bool> failed = false;  // nothing more of it is read
   // Of the thread that hashes:
   std::exception_ptr error;
   Sha256 sha256;
   uint64_t hashed = 0;  // of the stored bytes
-  ReadResult result;
+  Delivered result;
 
   bool is_decoded() const { return !job.tensor.plain; }
 };
@@ -271,10 +271,10 @@ ReadAhead::~ReadAhead() {
   lanes_.clear();
 }
 
-std::future<ReadResult> ReadAhead::submit(ReadJob job) {
+std::future<Delivered> ReadAhead::submit(ReadJob job) {
   const std::lock_guard lock(mutex_);
   auto task = std::make_shared<Task>(std::move(job), next_order_++);
-  std::future<ReadResult> result = task->promise.get_future();
+  std::future<Delivered> result = task->promise.get_future();
   if (stop_.stop_requested()) {
     task->promise.set_exception(cancelled());
     return result;

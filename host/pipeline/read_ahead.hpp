@@ -28,7 +28,7 @@ struct ReadJob {
   std::function<void(uint64_t offset, Slot&&)> deliver;
 };
 
-struct ReadResult {
+struct Delivered {
   std::string sha256;  // of the stored bytes; empty without a digest
   uint64_t bytes = 0;  // delivered
 };
@@ -56,7 +56,7 @@ class ReadAhead {
   // others (SlotRing), and jobs reach a lane in order, so the earliest has one. A consumer may
   // therefore keep the slots of any job, or block in their deliver, until an earlier job is done;
   // it must give back those of the earliest one without waiting for a later one.
-  std::future<ReadResult> submit(ReadJob);
+  std::future<Delivered> submit(ReadJob);
   // Unfinished jobs fail with MOPT_CANCELLED, as do those submitted from now on.
   void cancel();
   ReadTiming timing() const;

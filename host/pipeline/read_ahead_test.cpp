@@ -105,14 +105,14 @@ struct Reading : Fixture {
 void check_all(const Container& c, const std::vector<mopt::test::FileTensor>& tensors,
                ReadAhead& reader) {
   std::vector<Gathered> got(tensors.size());
-  std::vector<std::future<ReadResult>> done;
+  std::vector<std::future<Delivered>> done;
   for (size_t i = 0; i < tensors.size(); ++i) {
     done.push_back(reader.submit({c, *c.find(tensors[i].name), Digest::kSha256,
                                   [&got, i](uint64_t at, Slot&& s) { got[i].add(at, s); }}));
   }
   for (size_t i = 0; i < tensors.size(); ++i) {
     CAPTURE(tensors[i].name);
-    const ReadResult result = done[i].get();
+    const Delivered result = done[i].get();
     CHECK(result.bytes == tensors[i].bytes.size());
     CHECK(result.sha256 == sha256_of(tensors[i].bytes));
     CHECK(got[i].ordered);
@@ -173,7 +173,7 @@ TEST_CASE_FIXTURE(Reading, "resident memory is the ring, not the file") {
   const Container c = write();
   Memory memory(4, size_t{256} << 10);
   ReadAhead reader(memory.ring, 2);
-  std::vector<std::future<ReadResult>> done;
+  std::vector<std::future<Delivered>> done;
   const uint64_t before = compute::resident_bytes();
   for (const mopt::StoredTensor& t : c.tensors())
     done.push_back(reader.submit({c, t, Digest::kSha256, [](uint64_t, Slot&&) {}}));
@@ -212,7 +212,7 @@ TEST_CASE_FIXTURE(Reading, "later tensors wait with every slot that they got for
     std::vector<std::vector<Slot>> held(tensors.size());
     size_t first = 0;
     std::vector<Gathered> got(tensors.size());
-    std::vector<std::future<ReadResult>> done;
+    std::vector<std::future<Delivered>> done;
     for (size_t i = 0; i < tensors.size(); ++i) {
       done.push_back(
           reader.submit({c, c.tensors()[i], Digest::kNone, [&, i](uint64_t at, Slot&& s) {
@@ -243,7 +243,7 @@ TEST_CASE_FIXTURE(Reading,
     std::condition_variable moved;
     size_t first = 0;
     ReadAhead reader(memory.ring, lanes);
-    std::vector<std::future<ReadResult>> done;
+    std::vector<std::future<Delivered>> done;
     std::vector<uint64_t> bytes(tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
       done.push_back(reader.submit({c, c.tensors()[i], Digest::kSha256, [&, i](uint64_t, Slot&& s) {
@@ -272,7 +272,7 @@ TEST_CASE_FIXTURE(Reading, "a file that was cut off is named with the tensor; ot
     fs::resize_file(path("x.safetensors"), 4096 + 60000);
     Memory memory(3, 8192);
     ReadAhead reader(memory.ring, 2);
-    std::vector<std::future<ReadResult>> done;
+    std::vector<std::future<Delivered>> done;
     for (const mopt::StoredTensor& t : c.tensors())
       done.push_back(reader.submit({c, t, Digest::kSha256, [](uint64_t, Slot&&) {}}));
     CHECK(done[0].get().sha256 == sha256_of(tensors[0].bytes));
@@ -295,7 +295,7 @@ TEST_CASE_FIXTURE(Reading, "what deliver throws fails its own tensor and no othe
   const Container c = write();
   Memory memory(2, 4096);
   ReadAhead reader(memory.ring, 2);
-  std::vector<std::future<ReadResult>> done;
+  std::vector<std::future<Delivered>> done;
   int calls = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     done.push_back(reader.submit({c, c.tensors()[i], Digest::kSha256, [&, i](uint64_t at, Slot&&) {
@@ -318,7 +318,7 @@ TEST_CASE_FIXTURE(Reading, "cancelling in the middle ends every job and gives ba
     ReadAhead reader(memory.ring, 3);
     std::promise<void> started;
     std::atomic<int> delivered = 0;
-    std::vector<std::future<ReadResult>> done;
+    std::vector<std::future<Delivered>> done;
     for (const mopt::StoredTensor& t : c.tensors()) {
       done.push_back(reader.submit({c, t, Digest::kSha256, [&](uint64_t, Slot&&) {
                                       if (++delivered == 10) started.set_value();
