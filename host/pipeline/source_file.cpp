@@ -89,7 +89,7 @@ Residency residency(std::span<const std::byte> mapped) {
 SourceFile::SourceFile(std::filesystem::path path) : path_(std::move(path)) {
   fd_ = open_file(path_, 0);
   if (fd_ < 0) io_error(path_, "open it", errno);
-  open_direct();
+  ask_alignment();
 }
 
 SourceFile::~SourceFile() {
@@ -97,7 +97,7 @@ SourceFile::~SourceFile() {
   ::close(fd_);
 }
 
-void SourceFile::open_direct() {
+void SourceFile::ask_alignment() {
 #ifdef STATX_DIOALIGN
   struct statx info {};
   if (::statx(fd_, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) == 0 &&
@@ -108,8 +108,15 @@ void SourceFile::open_direct() {
     if (!refused_) alignment_ = std::max(alignment_, needed);
   }
 #endif
-  if (!refused_) direct_ = open_file(path_, O_DIRECT);
-  if (direct_ < 0) refused_ = true;
+}
+
+bool SourceFile::can_read_directly() {
+  if (refused_) return false;
+  std::call_once(opened_, [this] {
+    direct_ = open_file(path_, O_DIRECT);
+    if (direct_ < 0) refused_ = true;
+  });
+  return !refused_;
 }
 
 uint64_t SourceFile::size() const {
@@ -143,8 +150,8 @@ SourceFile::Place SourceFile::read(uint64_t offset, size_t size, std::span<std::
   size_t lead = offset % alignment_;
   if (lead + size > memory.size()) lead = 0;
   const size_t blocks = (lead + size + alignment_ - 1) / alignment_ * alignment_;
-  if (where == Residency::kAbsent && !refused_ && blocks <= memory.size() &&
-      (offset - lead) % alignment_ == 0 && is_aligned(memory, alignment_) &&
+  if (where == Residency::kAbsent && blocks <= memory.size() && (offset - lead) % alignment_ == 0 &&
+      is_aligned(memory, alignment_) && can_read_directly() &&
       read_direct(offset - lead, lead + size, memory.first(blocks))) {
     return {lead, How::kDirect};
   }

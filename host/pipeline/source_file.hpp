@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <mutex>
 #include <span>
 
 namespace mopt::pipeline {
@@ -45,10 +46,13 @@ class SourceFile {
 
  private:
   bool read_direct(uint64_t offset, size_t needed, std::span<std::byte> blocks);
-  void open_direct();
+  void ask_alignment();
+  bool can_read_directly();
 
   std::filesystem::path path_;
-  int fd_ = -1, direct_ = -1;
+  int fd_ = -1;
+  std::once_flag opened_;  // direct_, when it is first needed
+  int direct_ = -1;
   size_t alignment_ = 4096;
   std::atomic<bool> refused_ = false;  // direct reads, by the file system
 };
