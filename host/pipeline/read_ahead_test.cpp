@@ -200,6 +200,67 @@ TEST_CASE_FIXTURE(Reading, "tensors that are not stored as presented are decoded
   }
 }
 
+template <class T>
+std::string raw(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+std::string gguf_text(const std::string& text) {
+  return raw<uint64_t>(text.size()) + text;
+}
+
+// Version 3, one Q8_0 tensor [rows, 64] with block scales 2^-7 and codes that count up.
+std::string gguf_image(int64_t rows, std::string& blocks) {
+  const auto key = [](const std::string& name, uint32_t type, const std::string& value) {
+    return gguf_text("llama." + name) + raw(type) + value;
+  };
+  for (int64_t i = 0; i < rows * 64; ++i) {
+    if (i % 32 == 0) blocks += raw<uint16_t>(0x2000);
+    blocks += static_cast<char>(i % 251 - 125);
+  }
+  std::string out = "GGUF" + raw<uint32_t>(3) + raw<uint64_t>(1) + raw<uint64_t>(9);
+  out += gguf_text("general.architecture") + raw<uint32_t>(8) + gguf_text("llama");
+  for (const auto& [name, value] : {std::pair{"block_count", 1},
+                                    {"context_length", 128},
+                                    {"embedding_length", 64},
+                                    {"feed_forward_length", 32},
+                                    {"attention.head_count", 2},
+                                    {"attention.head_count_kv", 1}})
+    out += key(name, 4, raw<uint32_t>(static_cast<uint32_t>(value)));
+  out += key("attention.layer_norm_rms_epsilon", 6, raw(1e-6f));
+  out += key("rope.freq_base", 6, raw(1e4f));
+  out += gguf_text("token_embd.weight") + raw<uint32_t>(2) + raw<int64_t>(64) + raw(rows) +
+         raw<uint32_t>(8) + raw<uint64_t>(0);
+  out.resize((out.size() + 31) / 32 * 32, '\0');
+  return out + blocks;
+}
+
+TEST_CASE_FIXTURE(Reading, "quantized blocks arrive decoded, with the digest of what is stored") {
+  constexpr int64_t kRows = 1000;
+  std::string blocks;
+  mopt::test::write_text(path("x.gguf"), gguf_image(kRows, blocks));
+  const Container c = Container::open(registry, path("x.gguf"));
+  const mopt::StoredTensor& t = *c.find("model.embed_tokens.weight");
+  REQUIRE_FALSE(t.plain);
+  for (const size_t slot_bytes : {4096, 65536}) {
+    Memory memory(2, slot_bytes);
+    ReadAhead reader(memory.ring, 2);
+    Gathered got;
+    const Delivered result =
+        reader.submit({c, t, Digest::kSha256, [&](uint64_t at, Slot&& s) { got.add(at, s); }})
+            .get();
+    CHECK(result.sha256 == sha256_of(blocks));
+    CHECK(result.bytes == t.bytes());
+    CHECK(got.ordered);
+    const bool wide = same(t.dtype, kF32), half = same(t.dtype, kF16);
+    const Doubles values = decode(wide ? "F32" : half ? "F16" : "BF16", got.bytes);
+    REQUIRE(values.size() == kRows * 64);
+    bool equal = true;
+    for (size_t i = 0; i < values.size(); ++i)
+      equal = equal && values[i] == (static_cast<double>(i % 251) - 125) / 128;
+    CHECK(equal);
+  }
+}
+
 TEST_CASE_FIXTURE(Reading, "later tensors wait with every slot that they got for an earlier one") {
   for (int i = 0; i < 6; ++i)
     add(40000);

@@ -22,6 +22,7 @@ namespace {
 using namespace mopt::pipeline;
 
 constexpr size_t kSlotBytes = size_t{8} << 20;
+constexpr int kLanes = 4;                             // while it is written too
 constexpr uint64_t kUnitBytes = uint64_t{300} << 20;  // about a block of an 8B model in 8 bits
 
 double now() {
@@ -86,29 +87,32 @@ void copy(const Registry& registry, const Container& model, Memory& memory, cons
                          WriteMode::kFresh);
   const double start = now();
   WriteBehind out(sink_of(writer), {2, memory.ring->count() * kSlotBytes, 1});
-  ReadAhead reader(*memory.ring, 1);  // one lane: whole tensors in order, as units need them
-  uint64_t bytes = 0, unit = 0;
-  for (const mopt::StoredTensor& t : model.tensors()) {
-    if (unit == 0) out.begin_unit();
-    reader
-        .submit({model, t, Digest::kSha256,
-                 [&](uint64_t at, Slot&& slot) {
-                   auto keep = std::make_shared<Slot>(std::move(slot));
-                   const std::span<const std::byte> piece = keep->bytes();
-                   out.submit(std::string(t.name), at, piece, std::move(keep));
-                 }})
-        .get();
-    bytes += t.stored_bytes, unit += t.stored_bytes;
-    if (unit < kUnitBytes) continue;
-    unit = 0;
+  ReadAhead reader(*memory.ring, kLanes);
+  std::vector<std::future<Delivered>> unit;
+  uint64_t bytes = 0, ended = 0;
+  const auto end_unit = [&] {
+    for (auto& read : unit)
+      read.get();
+    unit.clear();
+    ended = bytes;
     out.end_unit({});
+  };
+  for (const mopt::StoredTensor& t : model.tensors()) {
+    if (unit.empty()) out.begin_unit();
+    unit.push_back(reader.submit({model, t, Digest::kSha256, [&](uint64_t at, Slot&& slot) {
+                                    auto keep = std::make_shared<Slot>(std::move(slot));
+                                    const std::span<const std::byte> piece = keep->bytes();
+                                    out.submit(std::string(t.name), at, piece, std::move(keep));
+                                  }}));
+    bytes += t.stored_bytes;
+    if (bytes - ended >= kUnitBytes) end_unit();
   }
-  if (unit > 0) out.end_unit({});
+  if (!unit.empty()) end_unit();
   out.drain();
   const double synced = now() - start;
   writer.commit();
   const WriteTiming t = out.timing();
-  std::printf("%s,1,%.2f,write %.2f hash %.2f sync %.2f stalled %.2f commit %.2f\n", what,
+  std::printf("%s,%d,%.2f,write %.2f hash %.2f sync %.2f stalled %.2f commit %.2f\n", what, kLanes,
               static_cast<double>(bytes) / (now() - start) * 1e-9, t.write, t.hash, t.sync,
               t.stalled, now() - start - synced);
   std::fflush(stdout);
