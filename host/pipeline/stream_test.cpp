@@ -148,7 +148,7 @@ TEST_CASE_FIXTURE(Stream, "the observer is told of each row's own values") {
   stream.run(BlockProgram(*source, 0, options),
              [&](const RowBatch& of, graph::ValueId v, const compute::View& view) {
                CHECK(v == embedding.out);
-               seen[row] = doubles(view);
+               seen[of.first] = doubles(view);
              });
   const Doubles& table = plain.weights.at("model.embed_tokens.weight");
   for (size_t row = 0; row < rows.size(); ++row) {
