@@ -25,6 +25,7 @@ struct RopeAttrs {
   double beta_fast = 32.0, beta_slow = 1.0;
   std::optional<double> attention_factor;  // yarn; default 0.1 ln(factor) + 1
   double max_position = 0.0;               // dynamic: positions from here on raise theta
+  bool operator==(const RopeAttrs&) const = default;
 };
 
 struct RopeTable {
