@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -74,6 +75,8 @@ class Queue {
   virtual EventPtr record() = 0;
   // Work from here on begins after the event.
   virtual void wait_for(const EventPtr&) = 0;
+  // fn runs when all work so far is done, on a thread of the driver; it must not use the device.
+  virtual void call(std::function<void()> fn) = 0;
   virtual void finish() = 0;   // the calling thread sleeps until all work is done
   virtual void* stream() = 0;  // CUstream
 };

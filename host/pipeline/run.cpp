@@ -412,7 +412,7 @@ void Run::loop() {
       for (const size_t item : units[i + 1].items)
         job_.source->prefetch(job_.plan.items[item].source);
     }
-    const Encoder::Scans scans = encoder.scan(units[i]);
+    const Scans scans = encoder.scan(units[i]);
     Calibrated calibrated;
     const bool forward =
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;

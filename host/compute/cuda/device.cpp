@@ -229,6 +229,17 @@ void CudaQueue::wait_for(const EventPtr& event) {
         "a stream cannot wait");
 }
 
+void CudaQueue::call(std::function<void()> fn) {
+  device_.use();
+  auto held = std::make_unique<std::function<void()>>(std::move(fn));
+  const auto run = [](void* data) {
+    const std::unique_ptr<std::function<void()>> mine(static_cast<std::function<void()>*>(data));
+    (*mine)();
+  };
+  check(cudaLaunchHostFunc(stream_, run, held.get()), "a stream cannot call back");
+  held.release();
+}
+
 void CudaQueue::finish() {
   device_.use();
   check(cudaStreamSynchronize(stream_), "the device failed");
