@@ -62,6 +62,11 @@ void SlotRing::cancel() {
   changed_.notify_all();
 }
 
+size_t SlotRing::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size();
+}
+
 // Notified under the lock: the ring may be destroyed right after it.
 void SlotRing::give_back(std::byte* memory, uint64_t order) {
   const std::lock_guard lock(mutex_);
