@@ -124,10 +124,11 @@ class Run {
   void open_journal();
   void continue_writing(const ContainerWriter::Plan&);
   void loop();
-  void forward_to(const plan::Unit&);
+  Observed forward_to(const plan::Unit&);
   void save_boundary(bool now);
   int first_open_block() const;
   void restore_boundary();
+  ForwardOptions forward_options() const;
   [[noreturn]] void stop();
   void show(const plan::Unit&, size_t done, double seconds);
   bool all_written() const;
@@ -188,10 +189,7 @@ void Run::fill_head() {
 TokenRows Run::own_text() {
   const Calibration& c = *job_.recipe.calibration;
   const auto start = Clock::now();
-  ForwardOptions options;
-  options.dtype = compute_type(*job_.source);
-  options.kernels = request_.kernels;
-  options.quantize_inputs = false;
+  const ForwardOptions options = forward_options();
   TokenRows rows = write_self_text(
       *job_.source, options,
       {c.samples.value, c.seq_len.value, static_cast<uint64_t>(c.seed.value)},
@@ -328,18 +326,27 @@ int Run::first_open_block() const {
   return first;
 }
 
+ForwardOptions Run::forward_options() const {
+  ForwardOptions options;
+  options.dtype = compute_type(*job_.source);
+  options.kernels = request_.kernels;
+  options.quantize_inputs = false;
+  return options;
+}
+
 void Run::restore_boundary() {
   if (!job_.plan.needs_data()) return;
-  pass_.emplace(job_, rows_, request_.kernels);
+  pass_.emplace(job_, rows_, forward_options());
   const fs::path saved = output_.own() / "activations";
   if (journal_->finished().empty() || !fs::exists(saved)) return;
   try {
     pass_->stream().load(saved);
     if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) {
-      pass_.emplace(job_, rows_, request_.kernels);
+      pass_.emplace(job_, rows_, forward_options());
     }
   } catch (const Error&) {
-    pass_.emplace(job_, rows_, request_.kernels);  // a save that was cut off: replay from the start
+    pass_.emplace(job_, rows_,
+                  forward_options());  // a save that was cut off: replay from the start
   }
 }
 
@@ -363,11 +370,11 @@ void Run::stop() {
 }
 
 // Brings the activations to where the unit's block has been run; its ranges are then known.
-void Run::forward_to(const plan::Unit& unit) {
+Observed Run::forward_to(const plan::Unit& unit) {
   while (static_cast<int>(pass_->stream().next_block()) < unit.block) {
     pass_->run_block(CalibrationPass::Observe::kNo);
   }
-  pass_->run_block(CalibrationPass::Observe::kYes);
+  return pass_->run_block(CalibrationPass::Observe::kYes);
 }
 
 void Run::show(const plan::Unit& unit, size_t done, double seconds) {
@@ -410,10 +417,10 @@ void Run::loop() {
     const bool forward =
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;
     if (forward) {
-      forward_to(units[i]);
+      Observed observed = forward_to(units[i]);
       ++blocks_forwarded_;
       const auto solving = Clock::now();
-      calibrated = pass_->solve(job_.calibrators);
+      calibrated = pass_->solve(std::move(observed), job_.calibrators);
       report_.seconds.solve += seconds_since(solving);
     }
     UnitRecord record = encoder.encode(units[i], scans, calibrated);
