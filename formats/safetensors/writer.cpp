@@ -17,6 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The disk is given written bytes as soon as so many have come together, so that little is left
+// when they must be there.
+constexpr uint64_t kWriteBackBytes = uint64_t{8} << 20;
+
 [[noreturn]] void io_error(const std::string& path, const std::string& action, int code) {
   throw Error(MOPT_IO,
               path + ": expected to " + action +
@@ -79,6 +83,14 @@ void reserve(int fd, const std::string& path, uint64_t size) {
 
 void flush(int fd, const std::string& path) {
   if (::fsync(fd) != 0) io_error(path, "bring its data to the disk", errno);
+}
+
+// Only advice: a file system that knows no such call keeps the bytes until it is flushed.
+void start_write_back(int fd, uint64_t begin, uint64_t end) {
+  const int code = errno;
+  ::sync_file_range(fd, static_cast<off_t>(begin), static_cast<off_t>(end - begin),
+                    SYNC_FILE_RANGE_WRITE);
+  errno = code;
 }
 
 void rename_file(const std::string& from, const std::string& to) {
@@ -166,10 +178,12 @@ void Writer::create_files() {
   try {
     for (const Shard& shard : layout_.shards) {
       const std::string file = path(creating_name(shard));
-      files_.push_back(open_file(file, O_RDWR | O_CREAT | O_TRUNC));
-      reserve(files_.back().get(), file, shard.size);
-      write_all(files_.back().get(), file, reinterpret_cast<const std::byte*>(shard.head.data()),
-                shard.head.size(), 0);
+      files_.emplace_back(open_file(file, O_RDWR | O_CREAT | O_TRUNC));
+      files_.back().touched = true;
+      const int fd = files_.back().descriptor.get();
+      reserve(fd, file, shard.size);
+      write_all(fd, file, reinterpret_cast<const std::byte*>(shard.head.data()), shard.head.size(),
+                0);
     }
   } catch (...) {
     std::error_code ignored;
@@ -204,7 +218,7 @@ bool Writer::resume_files() {
                       " bytes with the same header, found another; start again with --restart",
                   file);
     }
-    files_.push_back(std::move(handle));
+    files_.emplace_back(std::move(handle));
   }
   return true;
 }
@@ -226,15 +240,43 @@ void Writer::write(std::string_view name, uint64_t offset, std::span<const std::
                     std::to_string(offset) + "; write what the plan declares",
                 std::string(name));
   }
-  write_all(files_[slot.shard].get(), path(layout_.shards[slot.shard].partial_name), data.data(),
-            data.size(), slot.offset + offset);
-  const std::scoped_lock lock(mutex_);
-  written_[at->second].add(offset, offset + data.size());
+  write_all(files_[slot.shard].descriptor.get(), path(layout_.shards[slot.shard].partial_name),
+            data.data(), data.size(), slot.offset + offset);
+  note_written(at->second, offset, data.size());
 }
 
+void Writer::note_written(size_t at, uint64_t offset, uint64_t bytes) {
+  const Slot& slot = layout_.slots[at];
+  OpenFile& file = files_[slot.shard];
+  uint64_t begin = 0, end = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    written_[at].add(offset, offset + bytes);
+    file.touched = true;
+    file.waiting += bytes;
+    file.begin = std::min(file.begin, slot.offset + offset);
+    file.end = std::max(file.end, slot.offset + offset + bytes);
+    if (file.waiting < kWriteBackBytes) return;
+    begin = file.begin, end = file.end;
+    file.waiting = 0, file.begin = UINT64_MAX, file.end = 0;
+  }
+  start_write_back(file.descriptor.get(), begin, end);
+}
+
+// What is written while a file is flushed is for the next time.
 void Writer::sync() {
   for (size_t i = 0; i < files_.size(); ++i) {
-    flush(files_[i].get(), path(layout_.shards[i].partial_name));
+    {
+      const std::scoped_lock lock(mutex_);
+      if (!std::exchange(files_[i].touched, false)) continue;
+    }
+    try {
+      flush(files_[i].descriptor.get(), path(layout_.shards[i].partial_name));
+    } catch (...) {
+      const std::scoped_lock lock(mutex_);
+      files_[i].touched = true;
+      throw;
+    }
   }
 }
 

@@ -49,6 +49,15 @@ class Coverage {
   std::vector<std::pair<uint64_t, uint64_t>> ranges_;
 };
 
+// A file being filled: what of it the disk has yet to be given.
+struct OpenFile {
+  explicit OpenFile(Descriptor d) : descriptor(std::move(d)) {}
+  Descriptor descriptor;
+  bool touched = false;  // since it was last brought to the disk
+  // Written and not yet on the way to the disk: how much, and within which range.
+  uint64_t waiting = 0, begin = UINT64_MAX, end = 0;
+};
+
 class Writer {
  public:
   Writer(const Host& host, const mopt_write_plan& plan);
@@ -61,6 +70,7 @@ class Writer {
   void create_files();
   bool resume_files();
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  void note_written(size_t slot, uint64_t offset, uint64_t bytes);
   void check_complete() const;
   void write_index() const;
 
@@ -68,10 +78,10 @@ class Writer {
   std::vector<std::string> names_;  // of the tensors; the slots borrow from them
   Layout layout_;
   std::unordered_map<std::string_view, size_t> slot_of_;
-  std::vector<Descriptor> files_;  // one per shard
   bool vouched_ = false;           // files of an earlier process are being continued
-  std::mutex mutex_;
-  std::vector<Coverage> written_;  // one per slot; guarded by mutex_
+  std::mutex mutex_;               // guards what follows; descriptors are used without it
+  std::vector<OpenFile> files_;    // one per shard
+  std::vector<Coverage> written_;  // one per slot
 };
 
 }  // namespace mopt::safetensors

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <random>
 #include <thread>
@@ -155,6 +156,39 @@ TEST_CASE_FIXTURE(Fixture, "threads write pieces of one tensor") {
     thread.join();
   writer->commit();
   CHECK(mopt::test::read_safetensors(dir / "model.safetensors").at("big").bytes == job.bytes[0]);
+}
+
+// More than is given to the disk at a time, in several files, with syncs in between.
+TEST_CASE_FIXTURE(Fixture, "what threads write while others sync is all there at the commit") {
+  Job job;
+  for (int i = 0; i < 4; ++i)
+    job.add(numbered(i), mopt::kU8, {(5 << 20) + 7 * i});
+  const auto writer = make(job.finish(dir.path(), 11 << 20));
+  std::atomic<bool> done = false;
+  std::thread syncing([&] {
+    while (!done)
+      writer->sync();
+  });
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      const auto bytes = std::as_bytes(std::span(job.bytes[i]));
+      for (size_t at = 0; at < bytes.size(); at += 300000) {
+        const size_t n = std::min<size_t>(300000, bytes.size() - at);
+        writer->write(job.names[i], at, bytes.subspan(at, n));
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  done = true;
+  syncing.join();
+  writer->commit();
+  for (size_t i = 0; i < 4; ++i) {
+    const std::string file =
+        i < 2 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
+    CHECK(mopt::test::read_safetensors(dir / file).at(job.names[i]).bytes == job.bytes[i]);
+  }
 }
 
 TEST_CASE_FIXTURE(Fixture,

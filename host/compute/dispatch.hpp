@@ -12,11 +12,14 @@
 
 namespace mopt::compute {
 
+class Queue;  // device.hpp
+
 struct Options {
   // Names of rows ("linear.reference") that must run instead of their op's first willing one.
   std::vector<std::string> forced;
   // Told why a row was passed over; called from any thread, also from several at once.
   std::function<void(std::string_view kernel, std::string_view reason)> trace;
+  Queue* queue = nullptr;  // operands are memory of its device; NULL: of the CPU
 };
 
 template <class Problem>
@@ -31,24 +34,30 @@ std::string_view accept_any(const Problem&) {
   return {};
 }
 
-// The row to run. Row is Kernel<Problem>, or has the same name and refuse.
-template <class Row, class Problem>
-const Row& choose(std::span<const Row> rows, const Problem& problem, const Options& options) {
+// The forced row, or the first one for which refuse(row) is empty.
+template <class Row, class Refuse>
+const Row& pick(std::span<const Row> rows, const Options& options, const Refuse& refuse) {
   for (const std::string& name : options.forced) {
     for (const Row& row : rows) {
       if (row.name != name) continue;
-      const std::string_view reason = row.refuse(problem);
+      const std::string_view reason = refuse(row);
       if (reason.empty()) return row;
       throw Error(MOPT_UNSUPPORTED, "kernel '" + name + "' was asked for, but refuses: " +
                                         std::string(reason) + "; leave the choice open");
     }
   }
   for (const Row& row : rows) {
-    const std::string_view reason = row.refuse(problem);
+    const std::string_view reason = refuse(row);
     if (reason.empty()) return row;
     if (options.trace) options.trace(row.name, reason);
   }
   throw Error(MOPT_INTERNAL, "kernel '" + std::string(rows.back().name) + "' must accept anything");
+}
+
+// The row to run. Row is Kernel<Problem>, or has the same name and refuse.
+template <class Row, class Problem>
+const Row& choose(std::span<const Row> rows, const Problem& problem, const Options& options) {
+  return pick(rows, options, [&](const Row& row) { return row.refuse(problem); });
 }
 
 template <class Row>

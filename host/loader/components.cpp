@@ -26,7 +26,7 @@ mopt_tensor_sink collect(std::vector<NamedTensor>& into) {
 
 Quantizer::Quantizer(const Registry& registry, const Component& c,
                      std::span<const mopt_setting> settings)
-    : instance_(create_instance<mopt_quantizer>(registry, c, settings)) {}
+    : instance_(create_instance<mopt_quantizer>(registry, c, settings)), flags_(c.entry->flags) {}
 
 std::optional<Quantizer> Quantizer::open(const Registry& registry, const mopt_scheme& scheme) {
   for (const Component& c : registry.components(MOPT_QUANTIZER_INTERFACE)) {
@@ -37,6 +37,7 @@ std::optional<Quantizer> Quantizer::open(const Registry& registry, const mopt_sc
       require_instance(self, c);
       Quantizer opened;
       opened.instance_ = Instance<mopt_quantizer>(table, self, table->destroy);
+      opened.flags_ = c.entry->flags;
       return opened;
     }
     if (error->code != MOPT_UNSUPPORTED) check(error);

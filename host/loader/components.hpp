@@ -78,6 +78,7 @@ class Quantizer {
   static std::optional<Quantizer> open(const Registry&, const mopt_scheme&);
 
   std::optional<mopt_scheme> scheme(mopt_operand) const;  // nullopt: it cannot hold this operand
+  bool serves_cuda() const { return (flags_ & MOPT_SERVES_CUDA) != 0; }
   DeclList plan(const mopt_weight_view&) const;
   std::vector<NamedTensor> quantize(const mopt_exec*, const mopt_weight_job&) const;
   void dequantize(const mopt_exec*, const mopt_qtensor&, DLTensor* out) const;
@@ -87,6 +88,7 @@ class Quantizer {
 
  private:
   Instance<mopt_quantizer> instance_;
+  mopt_component_flags flags_ = 0;
 };
 
 class Calibrator {

@@ -1,9 +1,11 @@
 #include "host/pipeline/calibrate.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstring>
 
 #include "host/compute/absmax/absmax.hpp"
+#include "host/compute/range/range.hpp"
 #include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
@@ -120,60 +122,98 @@ text::Rows calibration_rows(const Calibration& calibration, const Checkpoint& so
                          id_opener(source.registry()));
 }
 
-CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, compute::Options kernels)
+CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, ForwardOptions options,
+                                 int64_t batch_tokens)
     : job_(job),
-      kernels_(std::move(kernels)),
-      dtype_(compute_type(*job.source)),
-      stream_(job.source->required_graph(), std::move(rows), dtype_) {}
+      options_(std::move(options)),
+      stream_(job.source->required_graph(), std::move(rows),
+              {options_.dtype, options_.on_device, batch_tokens}) {}
 
-void CalibrationPass::look(Seen& seen, size_t row, const View& x) {
-  const compute::AbsMax found = compute::absmax(x, kernels_);
-  seen.absmax[row] = found.value;
-  seen.reached[row] = 1;
-  if (found.first_not_finite >= 0) seen.absmax[row] = INFINITY;
-  if (row != 0 || seen.sample) return;
+// [any thread, one row at a time]
+void CalibrationPass::look(Observed::Seen& seen, const RowBatch& rows, const View& x) {
+  if (options_.on_device != nullptr) return look_on_device(seen, rows, x);
+  const compute::AbsMax found = compute::absmax(x, options_.kernels);
+  seen.absmax[rows.first] = found.first_not_finite >= 0 ? INFINITY : found.value;
+  if (rows.first != 0 || seen.sample) return;
   const int64_t tokens = std::min(plan::kSampleTokens, x.rows());
   seen.sample = allocate(x.dtype, {tokens, x.columns()});
   std::memcpy(seen.sample.data<char>(), x.data, mopt::nbytes(*seen.sample));
 }
 
-void CalibrationPass::run_block(Observe observe) {
-  const auto start = std::chrono::steady_clock::now();
-  block_ = static_cast<int>(stream_.next_block());
-  seen_.clear();
-  ForwardOptions options;
-  options.dtype = dtype_;
-  options.kernels = kernels_;
-  options.quantize_inputs = false;
-  if (observe == Observe::kYes) {
-    for (const plan::Site& site : job_.plan.sites) {
-      if (site.block != block_ || seen_.contains(site.value)) continue;
-      Seen& seen = seen_[site.value];
-      seen.absmax.assign(stream_.rows().size(), 0);
-      seen.reached.assign(stream_.rows().size(), 0);
-      options.observed.push_back(site.value);
-    }
-  }
-  if (block_ == job_.plan.last_forward_block) options.wanted.emplace();
-  const BlockProgram program(*job_.source, static_cast<size_t>(block_), options);
-  stream_.run(program, [&](size_t row, ValueId v, const View& x) { look(seen_.at(v), row, x); });
-  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+void CalibrationPass::look_on_device(Observed::Seen& seen, const RowBatch& rows, const View& x) {
+  compute::Queue& queue = options_.on_device->queue();
+  compute::range({x, reinterpret_cast<uint32_t*>(seen.parts.get())}, options_.kernels);
+  if (rows.first != 0 || seen.sample) return;
+  const int64_t tokens = std::min(plan::kSampleTokens, x.rows() / static_cast<int64_t>(rows.count));
+  const std::array<int64_t, 2> extents{tokens, x.columns()};
+  const int64_t bytes = x.bytes() / x.rows() * tokens;
+  seen.sample =
+      tensor_over(queue.take(bytes), options_.on_device->exec()->device, x.dtype, extents);
+  queue.copy(seen.sample.data<char>(), x.data, bytes);
 }
 
-Calibrated CalibrationPass::solve(std::vector<Calibrator>& calibrators) {
+void CalibrationPass::begin_looking(Observed& observed, ForwardOptions& options) {
+  constexpr auto kBytes = compute::kRangeParts * static_cast<int64_t>(sizeof(uint32_t));
+  for (const plan::Site& site : job_.plan.sites) {
+    if (site.block != observed.block || observed.seen.contains(site.value)) continue;
+    Observed::Seen& seen = observed.seen[site.value];
+    seen.reached = stream_.tokens() > 0;
+    options.observed.push_back(site.value);
+    if (options_.on_device == nullptr) {
+      seen.absmax.assign(stream_.rows().size(), 0);
+      continue;
+    }
+    seen.parts = options_.on_device->queue().take(kBytes);
+    options_.on_device->queue().zero(seen.parts.get(), kBytes);
+    seen.copied = options_.on_device->device().take_pinned(kBytes);
+  }
+}
+
+Observed CalibrationPass::run_block(Observe observe, Param param) {
+  const auto start = std::chrono::steady_clock::now();
+  Observed observed;
+  observed.block = static_cast<int>(stream_.next_block());
+  ForwardOptions options = options_;
+  options.param = std::move(param);
+  if (observe == Observe::kYes) begin_looking(observed, options);
+  if (observed.block == job_.plan.last_forward_block) options.wanted.emplace();
+  const BlockProgram program(*job_.source, static_cast<size_t>(observed.block), options);
+  stream_.run(program, [&](const RowBatch& rows, ValueId v, const View& x) {
+    look(observed.seen.at(v), rows, x);
+  });
+  if (options_.on_device != nullptr) {
+    compute::Queue& queue = options_.on_device->queue();
+    for (auto& [v, seen] : observed.seen)
+      queue.copy(seen.copied.get(), seen.parts.get(), compute::kRangeParts * sizeof(uint32_t));
+    observed.ready = queue.record();
+  }
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return observed;
+}
+
+// Waits for the device and takes over what it found.
+void CalibrationPass::fetch(Observed& observed) {
+  if (!observed.ready) return;
+  observed.ready->wait();
+  for (auto& [v, seen] : observed.seen) {
+    const auto* parts = reinterpret_cast<const uint32_t*>(seen.copied.get());
+    const compute::RangeFound found =
+        compute::range_of({parts, static_cast<size_t>(compute::kRangeParts)});
+    seen.absmax.assign(1, std::isfinite(found.absmax) ? found.absmax : INFINITY);
+  }
+}
+
+Calibrated CalibrationPass::solve(Observed observed, std::vector<Calibrator>& calibrators) {
+  fetch(observed);
   Calibrated out;
   const mopt_exec* exec = job_.source->registry().services().cpu();
   for (const plan::Site& site : job_.plan.sites) {
-    if (site.block != block_) continue;
-    const Seen& seen = seen_.at(site.value);
-    // In the order of the rows, whichever thread saw them.
+    if (site.block != observed.block) continue;
+    const Observed::Seen& seen = observed.seen.at(site.value);
     float absmax = 0;
-    bool reached = false;
-    for (size_t row = 0; row < seen.absmax.size(); ++row) {
-      absmax = std::max(absmax, seen.absmax[row]);
-      reached = reached || seen.reached[row] != 0;
-    }
-    if (!reached)
+    for (const float part : seen.absmax)
+      absmax = std::max(absmax, part);
+    if (!seen.reached)
       fail("M206", site.name, "no calibration token reached it", "use more or other data");
     if (!std::isfinite(absmax)) {
       fail("M205", site.name, "an activation is NaN or infinite on the calibration data",
@@ -191,11 +231,11 @@ Calibrated CalibrationPass::solve(std::vector<Calibrator>& calibrators) {
     }
     (site.operand == MOPT_OPERAND_KV ? out.kv_range : out.input_range)[site.item] = range;
   }
-  for (auto& [v, seen] : seen_) {
+  for (auto& [v, seen] : observed.seen) {
     if (seen.sample) out.samples[v] = std::move(seen.sample);
   }
   for (const plan::Site& site : job_.plan.sites) {
-    if (site.block != block_ || site.operand != MOPT_OPERAND_INPUT) continue;
+    if (site.block != observed.block || site.operand != MOPT_OPERAND_INPUT) continue;
     const auto sample = out.samples.find(site.value);
     if (sample != out.samples.end()) out.sample[site.item] = &sample->second;
   }

@@ -31,33 +31,44 @@ std::optional<Diagnostic> few_rows(const Calibration&, int64_t rows);
 // Rows of id files and texts; not "self". Throws Failure.
 text::Rows calibration_rows(const Calibration&, const Checkpoint&);
 
+// What the sites of one block saw. On a device it fills when `ready` has passed.
+struct Observed {
+  struct Seen {
+    std::vector<float> absmax;  // per row on the CPU, per part of a range on a device
+    bool reached = false;
+    Tensor sample;  // the first tokens of row 0, where the block ran
+    // On a device: the parts of the range there, and their copy here.
+    compute::Buffer parts, copied;
+  };
+  int block = -1;
+  std::map<graph::ValueId, Seen> seen;
+  compute::EventPtr ready;
+};
+
 class CalibrationPass {
  public:
-  CalibrationPass(const Prepared&, TokenRows rows, compute::Options kernels);
+  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions, int64_t batch_tokens = 1);
 
   RowStream& stream() { return stream_; }
-  // Runs block stream().next_block() and looks at the sites of it; without sites only forwards.
+  const RowStream& stream() const { return stream_; }
+  // Runs block stream().next_block() and looks at the sites of it; without sites only forwards. On
+  // a device it returns when all work is in the queue; `param` gives the block's parameters there.
   enum class Observe { kYes, kNo };
-  void run_block(Observe);
-  // Ranges of the block that was run last. Throws Failure M205, M206.
-  Calibrated solve(std::vector<Calibrator>&);
+  using Param = std::function<compute::View(const std::string&)>;
+  Observed run_block(Observe, Param param = {});
+  // Ranges of what was observed. Throws Failure M205, M206.
+  Calibrated solve(Observed, std::vector<Calibrator>&);
   double seconds_forward() const { return seconds_; }
 
  private:
-  struct Seen {
-    std::vector<float> absmax;  // per row
-    std::vector<char> reached;
-    Tensor sample;  // the first tokens of row 0
-    int64_t not_finite_row = -1;
-  };
-  void look(Seen&, size_t row, const compute::View&);
+  void look(Observed::Seen&, const RowBatch&, const compute::View&);
+  void look_on_device(Observed::Seen&, const RowBatch&, const compute::View&);
+  void begin_looking(Observed&, ForwardOptions&);
+  void fetch(Observed&);
 
   const Prepared& job_;
-  compute::Options kernels_;
-  DLDataType dtype_;
+  ForwardOptions options_;
   RowStream stream_;
-  int block_ = -1;
-  std::map<graph::ValueId, Seen> seen_;
   double seconds_ = 0;
 };
 

@@ -23,6 +23,13 @@ weight = "fp8"
 input = "fp8"
 )";
 
+ForwardOptions plain_options(const Prepared& job) {
+  ForwardOptions options;
+  options.dtype = compute_type(*job.source);
+  options.quantize_inputs = false;
+  return options;
+}
+
 // Ranges by the name of the weight.
 using Ranges = std::map<std::string, float>;
 
@@ -36,10 +43,10 @@ struct Calibration : Fixture {
                  const std::function<void(const Prepared&, const Calibrated&)>& check = {}) {
     inputs.clear();
     kv.clear();
-    CalibrationPass pass(job, rows, {});
+    CalibrationPass pass(job, rows, plain_options(job));
     for (int block = 0; block <= job.plan.last_forward_block; ++block) {
-      pass.run_block(CalibrationPass::Observe::kYes);
-      const Calibrated found = pass.solve(job.calibrators);
+      const Calibrated found =
+          pass.solve(pass.run_block(CalibrationPass::Observe::kYes), job.calibrators);
       const auto name = [&](size_t item) { return job.plan.items.at(item).name; };
       for (const auto& [item, range] : found.input_range)
         CHECK(inputs.emplace(name(item), range).second);
@@ -115,11 +122,12 @@ TEST_CASE_FIXTURE(Calibration, "a layer's sample is the first tokens of the firs
 TEST_CASE_FIXTURE(Calibration, "blocks that are only passed through do not change later ranges") {
   Prepared job = prepared(kStatic);
   calibrate(job);
-  CalibrationPass pass(job, rows, {});
+  CalibrationPass pass(job, rows, plain_options(job));
   for (int block = 0; block < 2; ++block)
     pass.run_block(CalibrationPass::Observe::kNo);
-  pass.run_block(CalibrationPass::Observe::kYes);
-  for (const auto& [item, range] : pass.solve(job.calibrators).input_range) {
+  const Calibrated found =
+      pass.solve(pass.run_block(CalibrationPass::Observe::kYes), job.calibrators);
+  for (const auto& [item, range] : found.input_range) {
     CHECK(job.plan.items[item].layer == 1);
     CHECK(range == inputs.at(job.plan.items[item].name));
   }

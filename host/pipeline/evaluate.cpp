@@ -19,7 +19,7 @@ namespace {
 RowStream run_body(const Checkpoint& checkpoint, const TokenRows& rows,
                    const EvalOptions& options) {
   const graph::Model& graph = checkpoint.required_graph();
-  RowStream stream(graph, rows, options.forward.dtype);
+  RowStream stream(graph, rows, {.dtype = options.forward.dtype});
   const size_t blocks = graph.blocks.size();
   for (size_t b = 0; b + 1 < blocks; ++b) {
     if (options.progress) options.progress(b, blocks);
@@ -33,6 +33,37 @@ RowStream run_body(const Checkpoint& checkpoint, const TokenRows& rows,
   }
   if (options.progress) options.progress(blocks - 1, blocks);
   return stream;
+}
+
+// A view on the CPU of a value that may be a device's.
+class OnCpu {
+ public:
+  OnCpu(OnDevice* on, const View& value) : view_(value) {
+    if (on == nullptr) return;
+    pinned_ = on->device().take_pinned(value.bytes());
+    on->queue().copy(pinned_.get(), value.data, value.bytes());
+    on->queue().finish();
+    view_.data = pinned_.get();
+  }
+  const View& view() const { return view_; }
+
+ private:
+  compute::Buffer pinned_;
+  View view_;
+};
+
+// Row `index` of a batch of logits [rows, T, V], as [T, V].
+View row_of(const View& logits, int64_t index) {
+  const int64_t bytes = logits.bytes() / logits.shape[0];
+  return compute::view_of(static_cast<const std::byte*>(logits.data) + index * bytes, logits.dtype,
+                          {logits.shape[1], logits.columns()});
+}
+
+// fn(row, its index in the batch), in parallel.
+void each_row(const RowBatch& rows, const std::function<void(size_t, int64_t)>& fn) {
+  compute::for_each(static_cast<int64_t>(rows.count), 1, [&](int64_t index, int64_t) {
+    fn(rows.first + static_cast<size_t>(index), index);
+  });
 }
 
 std::vector<float> as_float(const View& logits) {
@@ -152,18 +183,26 @@ Scores evaluate(const Checkpoint& checkpoint, const TokenRows& windows, const Ev
     theirs.emplace(run_body(*reference, windows, options));
     their_head.emplace(*reference, reference->required_graph().blocks.size() - 1, options.forward);
   }
-  std::vector<RowScore> rows(windows.size());
-  ours.run_head(head, [&](size_t row, int64_t first, const View& logits) {
-    RowScore& score = rows[row];
-    const std::vector<int64_t> targets = targets_of(windows[row], first, logits.rows());
-    if (targets.empty()) return;
-    score.nll += sum(compute::nll(first_rows(logits, targets.size()), targets));
-    score.tokens += static_cast<int64_t>(targets.size());
-    if (!theirs) return;
-    const LiveValues other = theirs->head_piece(*their_head, row, first, logits.rows());
-    score_against(score, logits, other.begin()->second.view, targets);
+  std::vector<RowScore> scores(windows.size());
+  OnDevice* on = options.forward.on_device;
+  ours.run_head(head, [&](const RowBatch& rows, int64_t first, const View& logits) {
+    const OnCpu mine(on, logits);
+    std::optional<OnCpu> other;
+    if (theirs) {
+      const LiveValues piece = theirs->head_piece(*their_head, rows, first, logits.shape[1]);
+      other.emplace(on, piece.begin()->second.view);
+    }
+    each_row(rows, [&](size_t row, int64_t index) {
+      RowScore& score = scores[row];
+      const View of_row = row_of(mine.view(), index);
+      const std::vector<int64_t> targets = targets_of(windows[row], first, of_row.rows());
+      if (targets.empty()) return;
+      score.nll += sum(compute::nll(first_rows(of_row, targets.size()), targets));
+      score.tokens += static_cast<int64_t>(targets.size());
+      if (other) score_against(score, of_row, row_of(other->view(), index), targets);
+    });
   });
-  return total(rows, reference != nullptr);
+  return total(scores, reference != nullptr);
 }
 
 std::vector<int64_t> write_logits(const Checkpoint& checkpoint, const TokenRows& rows,
@@ -188,9 +227,11 @@ std::vector<int64_t> write_logits(const Checkpoint& checkpoint, const TokenRows&
   std::filesystem::create_directories(folder);
   ContainerWriter writer(checkpoint.registry(), "safetensors",
                          {folder, {{"logits", kF32, shape}}, 0}, WriteMode::kFresh);
-  stream.run_head(head, [&](size_t row, int64_t first, const View& logits) {
-    const std::vector<float> values = as_float(logits);
-    const auto at = static_cast<uint64_t>((static_cast<int64_t>(row) * time + first) * vocabulary);
+  stream.run_head(head, [&](const RowBatch& of, int64_t first, const View& logits) {
+    const OnCpu mine(options.forward.on_device, logits);
+    const std::vector<float> values = as_float(mine.view());
+    const auto row = static_cast<int64_t>(of.first);
+    const auto at = static_cast<uint64_t>((row * time + first) * vocabulary);
     writer.write("logits", at * sizeof(float), std::as_bytes(std::span(values)));
   });
   writer.commit();

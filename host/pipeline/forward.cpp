@@ -45,15 +45,6 @@ compute::RopeAttrs rope_attributes(const Op& op, int64_t head_size) {
   return a;
 }
 
-bool equal(const compute::RopeAttrs& a, const compute::RopeAttrs& b) {
-  return a.theta == b.theta && a.rotary_dim == b.rotary_dim && a.scaling == b.scaling &&
-         a.factor == b.factor && a.low_freq_factor == b.low_freq_factor &&
-         a.high_freq_factor == b.high_freq_factor &&
-         a.original_max_position == b.original_max_position && a.beta_fast == b.beta_fast &&
-         a.beta_slow == b.beta_slow && a.attention_factor == b.attention_factor &&
-         a.max_position == b.max_position;
-}
-
 void copy_param(ParamData& param) {
   const View& from = param.view;
   param.owned = allocate(from.dtype, from.extents());
@@ -77,6 +68,40 @@ void scale_channels(const View& x, const std::vector<float>& factors, const View
       }
     });
   });
+}
+
+// A quantizer sees rows of one vector each: a head of K or V, a token of a linear's input.
+View as_rows(const View& x) {
+  return compute::view_of(x.data, x.dtype, {x.rows(), x.columns()});
+}
+
+const float* scale_in(const InputFormat& format) {
+  return format.scale ? &*format.scale : nullptr;
+}
+
+void quantize_on_cpu(const mopt_exec* exec, const InputFormat& format, const View& x,
+                     const View& y) {
+  const View rows = as_rows(x);
+  TensorRef in(x.data, x.dtype, rows.extents()), out(y.data, x.dtype, rows.extents());
+  if (!format.pre_scale.empty()) {
+    scale_channels(x, format.pre_scale, y);
+    in = TensorRef(y.data, x.dtype, rows.extents());
+  }
+  if (format.quantizer == nullptr) return;
+  format.quantizer->quantize_input(exec, format.operand, in.get(), scale_in(format), out.get());
+}
+
+// A plugin without kernels for the device works on the CPU, on a copy.
+void quantize_away(OnDevice& on, const mopt_exec* cpu, const InputFormat& format, const View& x,
+                   const View& y) {
+  const compute::Buffer held = on.device().take_pinned(x.bytes());
+  View copy = x;
+  copy.data = held.get();
+  on.queue().copy(copy.data, x.data, x.bytes());
+  on.queue().finish();
+  quantize_on_cpu(cpu, format, copy, copy);
+  on.queue().copy(y.data, copy.data, x.bytes());
+  on.queue().finish();
 }
 
 }  // namespace
@@ -132,7 +157,7 @@ BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOp
   wanted_ = options_.wanted.value_or(graph_.blocks[block].live_out);
   select_ops();
   for (Step& step : steps_)
-    prepare(checkpoint, step);
+    options_.on_device == nullptr ? prepare(checkpoint, step) : prepare_on_device(checkpoint, step);
   find_last_uses();
 }
 
@@ -188,24 +213,42 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
     }
     params_[v] = std::move(param);
   }
-  if (op.kind == OpKind::kRope) {
-    const auto attrs = rope_attributes(op, graph_.values[op.in[0]].dims.back());
-    const auto known = std::find_if(rope_tables_.begin(), rope_tables_.end(),
-                                    [&](const auto& t) { return equal(t.attrs, attrs); });
-    step.rope_table = static_cast<size_t>(known - rope_tables_.begin());
-    if (known == rope_tables_.end()) {
-      rope_tables_.push_back(compute::make_rope_table(attrs));
-      rope_tables_.back().attrs = attrs;
-    }
+  if (op.kind == OpKind::kRope) prepare_rope(step);
+  if (op.kind == OpKind::kAttention) prepare_attention(checkpoint, step);
+}
+
+void BlockProgram::prepare_on_device(const Checkpoint& checkpoint, Step& step) {
+  const Op& op = *step.op;
+  step.formats.resize(op.in.size());
+  for (const ValueId v : op.in) {
+    if (graph_.values[v].param < 0 || params_.contains(v)) continue;
+    const View view = options_.param(graph_.param_of(v)->name);
+    weight_bytes_ += view.bytes();
+    params_[v].view = view;
   }
-  if (op.kind == OpKind::kAttention) {
-    step.attention = attention_ops_++;
-    if (!options_.quantize_inputs) return;
-    for (const int p : block().params) {
-      const graph::Param& param = graph_.params[static_cast<size_t>(p)];
-      if (param.role == "attn.k") step.formats[1] = checkpoint.kv_format(param.name);
-      if (param.role == "attn.v") step.formats[2] = checkpoint.kv_format(param.name);
-    }
+  if (op.kind == OpKind::kLinear && options_.quantize_inputs)
+    step.formats[0] = checkpoint.input_format(graph_.param_of(op.in[1])->name);
+  if (op.kind == OpKind::kRope) prepare_rope(step);
+  if (op.kind == OpKind::kAttention) prepare_attention(checkpoint, step);
+}
+
+void BlockProgram::prepare_rope(Step& step) {
+  const auto attrs = rope_attributes(*step.op, graph_.values[step.op->in[0]].dims.back());
+  const auto known = std::find_if(rope_tables_.begin(), rope_tables_.end(),
+                                  [&](const auto& t) { return t.attrs == attrs; });
+  step.rope_table = static_cast<size_t>(known - rope_tables_.begin());
+  if (known != rope_tables_.end()) return;
+  rope_tables_.push_back(compute::make_rope_table(attrs));
+  rope_tables_.back().attrs = attrs;
+}
+
+void BlockProgram::prepare_attention(const Checkpoint& checkpoint, Step& step) {
+  step.attention = attention_ops_++;
+  if (!options_.quantize_inputs) return;
+  for (const int p : block().params) {
+    const graph::Param& param = graph_.params[static_cast<size_t>(p)];
+    if (param.role == "attn.k") step.formats[1] = checkpoint.kv_format(param.name);
+    if (param.role == "attn.v") step.formats[2] = checkpoint.kv_format(param.name);
   }
 }
 
@@ -241,9 +284,14 @@ View BlockProgram::shape_of(const State& s, ValueId v) const {
   return compute::view_of(nullptr, options_.dtype, extents);
 }
 
+std::shared_ptr<std::byte> BlockProgram::take(State& s, int64_t bytes) const {
+  if (options_.on_device != nullptr) return options_.on_device->queue().take(bytes);
+  return s.call.pool->take(static_cast<size_t>(bytes));
+}
+
 View BlockProgram::make(State& s, const Step& step) const {
   LiveValue value{nullptr, shape_of(s, step.op->out)};
-  value.buffer = s.call.pool->take(static_cast<size_t>(value.view.bytes()));
+  value.buffer = take(s, value.view.bytes());
   value.view.data = value.buffer.get();
   return (s.values[step.op->out] = std::move(value)).view;
 }
@@ -256,18 +304,17 @@ View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputForm
   for (const State::Copy& c : s.copies) {
     if (c.value == v && same(*c.format, format)) return c.copy.view;
   }
-  LiveValue copy{s.call.pool->take(static_cast<size_t>(x.bytes())), x};
+  LiveValue copy{take(s, x.bytes()), x};
   copy.view.data = copy.buffer.get();
-  // A quantizer sees rows of one vector each: a head of K or V, a token of a linear's input.
-  const std::array<int64_t, 2> rows{x.rows(), x.columns()};
-  TensorRef in(x.data, x.dtype, rows), out(copy.view.data, x.dtype, rows);
-  if (!format.pre_scale.empty()) {
-    scale_channels(x, format.pre_scale, copy.view);
-    in = TensorRef(copy.view.data, x.dtype, rows);
-  }
-  if (format.quantizer != nullptr) {
-    format.quantizer->quantize_input(exec_, format.operand, in.get(),
-                                     format.scale ? &*format.scale : nullptr, out.get());
+  OnDevice* on = options_.on_device;
+  if (on == nullptr) {
+    quantize_on_cpu(exec_, format, x, copy.view);
+  } else if (format.pre_scale.empty() && format.quantizer->serves_cuda()) {
+    TensorRef in = on->tensor(as_rows(x)), out = on->tensor(as_rows(copy.view));
+    format.quantizer->quantize_input(on->exec(), format.operand, in.get(), scale_in(format),
+                                     out.get());
+  } else {
+    quantize_away(*on, exec_, format, x, copy.view);
   }
   s.copies.push_back({v, &format, copy});
   return copy.view;
@@ -284,11 +331,18 @@ View BlockProgram::operand(State& s, const Step& step, size_t index) const {
 }
 
 void BlockProgram::run_rope(State& s, const Step& step, const View& y) const {
+  if (options_.on_device != nullptr) {
+    const AnglesOnDevice& table =
+        options_.on_device->angles(rope_tables_[step.rope_table], s.call.length, options_.dtype);
+    return compute::rope(
+        compute::RopeLookup{operand(s, step, 0), table.cos, table.sin, s.call.positions, y},
+        options_.kernels);
+  }
   auto& angles = s.angles[step.rope_table];
   if (!angles) {
     angles = compute::rope_angles(rope_tables_[step.rope_table], s.call.positions, options_.dtype);
   }
-  compute::rope({operand(s, step, 0), &*angles, y}, options_.kernels);
+  compute::rope(compute::RopeProblem{operand(s, step, 0), &*angles, y}, options_.kernels);
 }
 
 void BlockProgram::run_attention(State& s, const Step& step, const View& y) const {
@@ -343,7 +397,7 @@ void BlockProgram::run_step(State& s, const Step& step) const {
     case OpKind::kEmbedding:
       return run_embedding(operand(s, step, 0), operand(s, step, 1), y);
     case OpKind::kLinear:
-      return step.linear->run(operand(s, step, 0), y);
+      return run_linear(s, step, y);
     case OpKind::kRmsNorm:
       return compute::rms_norm(
           {operand(s, step, 0), operand(s, step, 1), static_cast<float>(op.number("eps")), y},
@@ -362,6 +416,12 @@ void BlockProgram::run_step(State& s, const Step& step) const {
     case OpKind::kReshape:
       return;
   }
+}
+
+void BlockProgram::run_linear(State& s, const Step& step, const View& y) const {
+  if (step.linear) return step.linear->run(operand(s, step, 0), y);
+  const View* bias = step.op->in.size() == 3 ? &param(step.op->in[2]) : nullptr;
+  compute::linear(operand(s, step, 0), param(step.op->in[1]), bias, y, options_.kernels);
 }
 
 void BlockProgram::release_tables() const {

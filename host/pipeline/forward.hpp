@@ -14,6 +14,7 @@
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/rope/rope.hpp"
 #include "host/pipeline/checkpoint.hpp"
+#include "host/pipeline/on_device.hpp"
 
 namespace mopt::pipeline {
 
@@ -34,7 +35,7 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   std::multimap<size_t, Block> free_;
 };
 
-// A value while a block runs.
+// A value while a block runs, in memory of where it runs.
 struct LiveValue {
   BufferPool::Buffer buffer;  // keeps view's bytes alive; empty when they belong to the caller
   compute::View view;
@@ -50,6 +51,11 @@ struct KvCache {
 struct ForwardOptions {
   DLDataType dtype = kBf16;  // of all activations: bf16 or f32
   compute::Options kernels;
+  // Where to run, when not on the CPU; kernels.queue is its queue.
+  OnDevice* on_device = nullptr;
+  // A block's parameters in that device's memory and in `dtype`, which stay there for as long as
+  // the program lives. On the CPU the checkpoint has them.
+  std::function<compute::View(const std::string& parameter)> param;
   bool quantize_inputs = true;  // as the checkpoint says; off for calibration
   // Values to look at as soon as they exist, e.g. the inputs of linears.
   std::vector<graph::ValueId> observed;
@@ -61,6 +67,7 @@ struct ForwardOptions {
 // One call: rows of equal length.
 struct Call {
   compute::View ids, positions;                         // i64 [B, T]
+  int64_t length = 0;                                   // of the sequences: beyond any position
   LiveValues inputs;                                    // the block's live-ins
   std::vector<std::vector<KvCache>>* caches = nullptr;  // [attention op of the block][row]; or none
   // Called for each observed value, from the calling thread.
@@ -83,7 +90,7 @@ class BlockProgram {
   // One op with what it needs prepared.
   struct Step {
     const graph::Op* op = nullptr;
-    std::optional<compute::PreparedLinear> linear;
+    std::optional<compute::PreparedLinear> linear;    // on the CPU
     size_t rope_table = 0;                            // index into rope_tables_
     size_t attention = 0;                             // which attention op of the block this is
     std::vector<std::optional<InputFormat>> formats;  // per operand
@@ -93,6 +100,11 @@ class BlockProgram {
 
   void select_ops();
   void prepare(const Checkpoint&, Step&);
+  void prepare_on_device(const Checkpoint&, Step&);
+  void prepare_rope(Step&);
+  void prepare_attention(const Checkpoint&, Step&);
+  void run_linear(State&, const Step&, const compute::View& y) const;
+  std::shared_ptr<std::byte> take(State&, int64_t bytes) const;
   void find_last_uses();
   const compute::View& param(graph::ValueId) const;
   compute::View operand(State&, const Step&, size_t index) const;

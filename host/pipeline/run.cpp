@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "host/pipeline/calibrate.hpp"
+#include "host/pipeline/fingerprint.hpp"
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/resources.hpp"
@@ -24,11 +25,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSaveFactor = 30;
 // A disk with less room than this was full when a write failed.
 constexpr uint64_t kFullDisk = uint64_t{64} << 20;
-// Bytes of a file that its fingerprint reads at each of a few places.
-constexpr size_t kProbeBytes = size_t{1} << 20;
-constexpr uint64_t kProbes = 64;
-// Files up to this size are read whole: about a second.
-constexpr uint64_t kWholeBytes = uint64_t{2} << 30;
 // What only an unfinished run has in DIR/mopt. The journal goes first: without it nothing of the
 // others is used.
 constexpr std::array kUnfinishedFiles{"journal.jsonl", "calibration.ids", "activations",
@@ -48,29 +44,10 @@ double seconds_since(Clock::time_point start) {
   throw Failure(d);
 }
 
-// All of a small file; of a large one size, head, tail and evenly spread probes: a changed model is
-// noticed without reading all of it.
-std::string file_fingerprint(const fs::path& path) {
-  Xxh128 hash;
-  const uint64_t size = fs::file_size(path);
-  hash.update(std::to_string(size));
-  std::ifstream in(path, std::ios::binary);
-  std::vector<char> buffer(kProbeBytes);
-  const auto add_piece = [&] {
-    in.read(buffer.data(), kProbeBytes);
-    hash.update(std::as_bytes(std::span(buffer.data(), static_cast<size_t>(in.gcount()))));
-    return in.gcount() > 0;
-  };
-  if (size <= kWholeBytes) {
-    while (add_piece()) {
-    }
-    return hash.hex();
-  }
-  for (uint64_t i = 0; i <= kProbes; ++i) {
-    in.seekg(static_cast<std::streamoff>((size - kProbeBytes) / kProbes * i));
-    add_piece();
-  }
-  return hash.hex();
+void add_files(const std::string& kind, const std::vector<fs::path>& files, Fingerprint& to) {
+  const std::vector<std::string> hashes = fingerprints(files);
+  for (size_t i = 0; i < files.size(); ++i)
+    to[kind + files[i].filename().string()] = hashes[i];
 }
 
 std::string rows_text(const TokenRows& rows) {
@@ -147,10 +124,11 @@ class Run {
   void open_journal();
   void continue_writing(const ContainerWriter::Plan&);
   void loop();
-  void forward_to(const plan::Unit&);
+  Observed forward_to(const plan::Unit&);
   void save_boundary(bool now);
   int first_open_block() const;
   void restore_boundary();
+  ForwardOptions forward_options() const;
   [[noreturn]] void stop();
   void show(const plan::Unit&, size_t done, double seconds);
   bool all_written() const;
@@ -211,10 +189,7 @@ void Run::fill_head() {
 TokenRows Run::own_text() {
   const Calibration& c = *job_.recipe.calibration;
   const auto start = Clock::now();
-  ForwardOptions options;
-  options.dtype = compute_type(*job_.source);
-  options.kernels = request_.kernels;
-  options.quantize_inputs = false;
+  const ForwardOptions options = forward_options();
   TokenRows rows = write_self_text(
       *job_.source, options,
       {c.samples.value, c.seq_len.value, static_cast<uint64_t>(c.seed.value)},
@@ -266,9 +241,8 @@ void Run::prepare_rows() {
 
 const Fingerprint& Run::model_fingerprint() {
   if (!model_.empty()) return model_;
-  for (const std::string& file : job_.source->container().files()) {
-    model_["model file " + fs::path(file).filename().string()] = file_fingerprint(file);
-  }
+  const std::vector<std::string> names = job_.source->container().files();
+  add_files("model file ", {names.begin(), names.end()}, model_);
   model_["the model's config.json"] = xxh128_hex(config_text(*job_.source));
   return model_;
 }
@@ -288,9 +262,10 @@ Fingerprint Run::fingerprint() {
   Fingerprint f = model_fingerprint();
   f["the program"] = request_.version + " " + request_.commit;
   f["the recipe"] = xxh128_hex(print_resolved(job_.recipe, Origins::kOmit));
-  for (const LoadedPlugin& plugin : job_.source->registry().plugins()) {
-    f["plugin " + plugin.file.filename().string()] = file_fingerprint(plugin.file);
-  }
+  std::vector<fs::path> plugins;
+  for (const LoadedPlugin& plugin : job_.source->registry().plugins())
+    plugins.push_back(plugin.file);
+  add_files("plugin ", plugins, f);
   if (report_.calibration) f["the calibration data"] = report_.calibration->sha256;
   return f;
 }
@@ -351,18 +326,27 @@ int Run::first_open_block() const {
   return first;
 }
 
+ForwardOptions Run::forward_options() const {
+  ForwardOptions options;
+  options.dtype = compute_type(*job_.source);
+  options.kernels = request_.kernels;
+  options.quantize_inputs = false;
+  return options;
+}
+
 void Run::restore_boundary() {
   if (!job_.plan.needs_data()) return;
-  pass_.emplace(job_, rows_, request_.kernels);
+  pass_.emplace(job_, rows_, forward_options());
   const fs::path saved = output_.own() / "activations";
   if (journal_->finished().empty() || !fs::exists(saved)) return;
   try {
     pass_->stream().load(saved);
     if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) {
-      pass_.emplace(job_, rows_, request_.kernels);
+      pass_.emplace(job_, rows_, forward_options());
     }
   } catch (const Error&) {
-    pass_.emplace(job_, rows_, request_.kernels);  // a save that was cut off: replay from the start
+    pass_.emplace(job_, rows_,
+                  forward_options());  // a save that was cut off: replay from the start
   }
 }
 
@@ -386,11 +370,11 @@ void Run::stop() {
 }
 
 // Brings the activations to where the unit's block has been run; its ranges are then known.
-void Run::forward_to(const plan::Unit& unit) {
+Observed Run::forward_to(const plan::Unit& unit) {
   while (static_cast<int>(pass_->stream().next_block()) < unit.block) {
     pass_->run_block(CalibrationPass::Observe::kNo);
   }
-  pass_->run_block(CalibrationPass::Observe::kYes);
+  return pass_->run_block(CalibrationPass::Observe::kYes);
 }
 
 void Run::show(const plan::Unit& unit, size_t done, double seconds) {
@@ -433,10 +417,10 @@ void Run::loop() {
     const bool forward =
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;
     if (forward) {
-      forward_to(units[i]);
+      Observed observed = forward_to(units[i]);
       ++blocks_forwarded_;
       const auto solving = Clock::now();
-      calibrated = pass_->solve(job_.calibrators);
+      calibrated = pass_->solve(std::move(observed), job_.calibrators);
       report_.seconds.solve += seconds_since(solving);
     }
     UnitRecord record = encoder.encode(units[i], scans, calibrated);

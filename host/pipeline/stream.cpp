@@ -27,10 +27,11 @@ std::vector<ValueId> needed_from(const graph::Model& model, size_t block) {
   return needed;
 }
 
-// Tokens [first, first + count) of a value of one row: its first axis is the batch of 1.
+// Tokens [first, first + count) of a value of one row, or all tokens of `rows`, of which `first` is
+// the first of one: what is contiguous in memory.
 View slice_tokens(const View& all, int64_t first, int64_t count) {
   View part = all;
-  const int64_t token_bytes = all.bytes() / all.shape[1];
+  const int64_t token_bytes = all.bytes() / (all.shape[0] * all.shape[1]);
   part.data = static_cast<std::byte*>(all.data) + first * token_bytes;
   part.shape[1] = count;
   return part;
@@ -52,12 +53,41 @@ Xxh128 hash_of(const TokenRows& rows) {
 
 }  // namespace
 
-RowStream::RowStream(const graph::Model& graph, TokenRows rows, DLDataType dtype)
+RowStream::RowStream(const graph::Model& graph, TokenRows rows, StreamOptions options)
     : graph_(graph),
       rows_(std::move(rows)),
-      dtype_(dtype),
-      pool_(std::make_shared<BufferPool>()),
-      live_(rows_.size()) {}
+      options_(options),
+      pool_(std::make_shared<BufferPool>()) {
+  make_batches(options_.on_device == nullptr ? 1 : options_.batch_tokens);
+  live_.resize(batches_.size());
+  if (options_.on_device != nullptr) upload_ids();
+}
+
+// Neighbours of one length.
+void RowStream::make_batches(int64_t batch_tokens) {
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    const auto length = static_cast<int64_t>(rows_[row].size());
+    if (!batches_.empty() && batches_.back().length == length &&
+        (static_cast<int64_t>(batches_.back().count) + 1) * length <= batch_tokens) {
+      ++batches_.back().count;
+    } else {
+      batches_.push_back({row, 1, length});
+    }
+  }
+}
+
+void RowStream::upload_ids() {
+  std::vector<int64_t> ids, positions;
+  for (const auto& row : rows_) {
+    first_token_.push_back(static_cast<int64_t>(ids.size()));
+    ids.insert(ids.end(), row.begin(), row.end());
+    for (size_t t = 0; t < row.size(); ++t)
+      positions.push_back(static_cast<int64_t>(t));
+  }
+  const auto bytes = static_cast<int64_t>(ids.size() * sizeof(int64_t));
+  ids_ = options_.on_device->upload(ids.data(), bytes);
+  positions_ = options_.on_device->upload(positions.data(), bytes);
+}
 
 int64_t RowStream::tokens() const {
   return std::accumulate(rows_.begin(), rows_.end(), int64_t{0}, [](int64_t n, const auto& row) {
@@ -67,73 +97,123 @@ int64_t RowStream::tokens() const {
 
 uint64_t RowStream::bytes() const {
   uint64_t bytes = 0;
-  for (const LiveValues& row : live_) {
-    for (const auto& [v, value] : row)
+  for (const LiveValues& batch : live_) {
+    for (const auto& [v, value] : batch)
       bytes += static_cast<uint64_t>(value.view.bytes());
   }
   return bytes;
 }
 
-Call RowStream::call_for(size_t row, int64_t first, int64_t count,
+// Tokens [first, first + count) of each row; of several rows only all tokens lie together.
+Call RowStream::call_for(const RowBatch& rows, int64_t first, int64_t count,
                          std::vector<int64_t>& storage) const {
-  storage.resize(static_cast<size_t>(2 * count));
-  for (int64_t i = 0; i < count; ++i) {
-    storage[static_cast<size_t>(i)] = rows_[row][static_cast<size_t>(first + i)];
-    storage[static_cast<size_t>(count + i)] = first + i;
-  }
   Call call;
-  call.ids = compute::view_of(storage.data(), kI64, {1, count});
-  call.positions = compute::view_of(storage.data() + count, kI64, {1, count});
   call.pool = pool_;
+  call.length = first + count;
+  const auto n = static_cast<int64_t>(rows.count);
+  if (options_.on_device != nullptr) {
+    const int64_t at = first_token_[rows.first] + first;
+    call.ids = compute::view_of(reinterpret_cast<int64_t*>(ids_.get()) + at, kI64, {n, count});
+    call.positions =
+        compute::view_of(reinterpret_cast<int64_t*>(positions_.get()) + at, kI64, {n, count});
+    return call;
+  }
+  storage.resize(static_cast<size_t>(2 * n * count));
+  int64_t* ids = storage.data();
+  int64_t* positions = ids + n * count;
+  for (int64_t i = 0; i < n * count; ++i) {
+    const auto row = rows.first + static_cast<size_t>(i / count);
+    positions[i] = first + i % count;
+    ids[i] = rows_[row][static_cast<size_t>(positions[i])];
+  }
+  call.ids = compute::view_of(ids, kI64, {n, count});
+  call.positions = compute::view_of(positions, kI64, {n, count});
   return call;
+}
+
+// On the CPU spread over its threads, on a device one after the other into its queue.
+void RowStream::for_each_batch(const std::function<void(size_t)>& fn) const {
+  if (options_.on_device != nullptr) {
+    for (size_t i = 0; i < batches_.size(); ++i)
+      fn(i);
+    return;
+  }
+  compute::for_each(static_cast<int64_t>(batches_.size()), 1,
+                    [&](int64_t index, int64_t) { fn(static_cast<size_t>(index)); });
+}
+
+void RowStream::run_batch(size_t index, const BlockProgram& program, const Observe& observe,
+                          const std::vector<ValueId>& keep) {
+  const RowBatch& rows = batches_[index];
+  LiveValues& live = live_[index];
+  std::vector<int64_t> storage;
+  Call call = call_for(rows, 0, rows.length, storage);
+  call.inputs = live;
+  if (observe) {
+    call.observe = [&](ValueId v, const View& view) { observe(rows, v, view); };
+  }
+  LiveValues out = program.run(call);
+  LiveValues next;
+  for (const ValueId v : keep) {
+    if (const auto fresh = out.find(v); fresh != out.end()) {
+      next[v] = std::move(fresh->second);
+    } else if (const auto old = live.find(v); old != live.end()) {
+      next[v] = old->second;
+    }
+  }
+  live = std::move(next);
 }
 
 void RowStream::run(const BlockProgram& program, const Observe& observe) {
   const std::vector<ValueId> keep = needed_from(graph_, next_block_ + 1);
-  compute::for_each(static_cast<int64_t>(rows_.size()), 1, [&](int64_t index, int64_t) {
-    const auto row = static_cast<size_t>(index);
-    std::vector<int64_t> storage;
-    Call call = call_for(row, 0, static_cast<int64_t>(rows_[row].size()), storage);
-    call.inputs = live_[row];
-    if (observe) {
-      call.observe = [&](ValueId v, const View& view) { observe(row, v, view); };
-    }
-    LiveValues out = program.run(call);
-    LiveValues next;
-    for (const ValueId v : keep) {
-      if (const auto fresh = out.find(v); fresh != out.end()) {
-        next[v] = std::move(fresh->second);
-      } else if (const auto old = live_[row].find(v); old != live_[row].end()) {
-        next[v] = old->second;
-      }
-    }
-    live_[row] = std::move(next);
-  });
+  for_each_batch([&](size_t index) { run_batch(index, program, observe, keep); });
   ++next_block_;
 }
 
-LiveValues RowStream::head_piece(const BlockProgram& program, size_t row, int64_t first,
+LiveValues RowStream::head_piece(const BlockProgram& program, const RowBatch& rows, int64_t first,
                                  int64_t count) const {
+  const auto batch = std::find_if(batches_.begin(), batches_.end(), [&](const RowBatch& b) {
+    return rows.first >= b.first && rows.first < b.first + b.count;
+  });
   std::vector<int64_t> storage;
-  Call call = call_for(row, first, count, storage);
-  for (const auto& [v, value] : live_[row]) {
-    call.inputs[v] = {value.buffer, slice_tokens(value.view, first, count)};
+  Call call = call_for(rows, first, count, storage);
+  const auto skipped = static_cast<int64_t>(rows.first - batch->first) * rows.length;
+  for (const auto& [v, value] : live_[static_cast<size_t>(batch - batches_.begin())]) {
+    View part = slice_tokens(value.view, skipped + first, count);
+    part.shape[0] = static_cast<int64_t>(rows.count);
+    call.inputs[v] = {value.buffer, part};
   }
   return program.run(call);
 }
 
 void RowStream::run_head(const BlockProgram& program, const TakeLogits& fn) const {
   const ValueId logits = graph_.outputs.find("logits")->second;
-  compute::for_each(static_cast<int64_t>(rows_.size()), 1, [&](int64_t index, int64_t) {
-    const auto row = static_cast<size_t>(index);
-    const auto length = static_cast<int64_t>(rows_[row].size());
-    const int64_t piece = program.token_wise() ? kHeadTokens : length;
-    for (int64_t first = 0; first < length; first += piece) {
-      const int64_t count = std::min(piece, length - first);
-      const LiveValues out = head_piece(program, row, first, count);
-      fn(row, first, out.at(logits).view);
+  const int64_t limit = options_.on_device == nullptr ? kHeadTokens : kHeadTokensOnDevice;
+  for_each_batch([&](size_t index) {
+    const RowBatch& all = batches_[index];
+    const auto together = static_cast<size_t>(std::max<int64_t>(1, limit / all.length));
+    for (size_t row = 0; row < all.count; row += together) {
+      const RowBatch rows{all.first + row, std::min(together, all.count - row), all.length};
+      const int64_t piece = program.token_wise() && rows.count == 1 ? limit : rows.length;
+      for (int64_t first = 0; first < rows.length; first += piece) {
+        const int64_t count = std::min(piece, rows.length - first);
+        const LiveValues out = head_piece(program, rows, first, count);
+        fn(rows, first, out.at(logits).view);
+      }
     }
   });
+}
+
+const std::byte* RowStream::row_bytes(const RowBatch& rows, const LiveValue& value, size_t row,
+                                      compute::Buffer& pinned) const {
+  const int64_t bytes = value.view.bytes() / static_cast<int64_t>(rows.count);
+  const std::byte* at = static_cast<const std::byte*>(value.view.data) +
+                        static_cast<int64_t>(row - rows.first) * bytes;
+  if (options_.on_device == nullptr) return at;
+  if (!pinned) pinned = options_.on_device->device().take_pinned(bytes);
+  options_.on_device->queue().copy(pinned.get(), at, bytes);
+  options_.on_device->queue().finish();
+  return pinned.get();
 }
 
 void RowStream::save(const std::filesystem::path& path) const {
@@ -147,16 +227,49 @@ void RowStream::save(const std::filesystem::path& path) const {
   put(kMagic, sizeof(kMagic));
   number(next_block_);
   number(rows_.size());
-  for (const LiveValues& row : live_) {
-    for (const auto& [v, value] : row) {
-      number(static_cast<uint64_t>(value.view.bytes()));
-      put(value.view.data, static_cast<size_t>(value.view.bytes()));
+  for (size_t b = 0; b < batches_.size(); ++b) {
+    const RowBatch& rows = batches_[b];
+    for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
+      for (const auto& [v, value] : live_[b]) {
+        compute::Buffer pinned;
+        const auto bytes = static_cast<size_t>(value.view.bytes()) / rows.count;
+        number(bytes);
+        put(row_bytes(rows, value, row, pinned), bytes);
+      }
     }
   }
   out << hash.hex();
   out.close();
   if (!out)
     throw Error(MOPT_IO, "the activations could not be written; is the disk full?", path.string());
+}
+
+LiveValue RowStream::empty_value(const RowBatch& batch, ValueId v) const {
+  std::vector<int64_t> extents;
+  for (const int64_t d : graph_.values[v].dims) {
+    extents.push_back(d == MOPT_DIM_BATCH  ? static_cast<int64_t>(batch.count)
+                      : d == MOPT_DIM_TIME ? batch.length
+                                           : d);
+  }
+  LiveValue value{nullptr, compute::view_of(nullptr, options_.dtype, extents)};
+  value.buffer = options_.on_device == nullptr
+                     ? pool_->take(static_cast<size_t>(value.view.bytes()))
+                     : options_.on_device->queue().take(value.view.bytes());
+  value.view.data = value.buffer.get();
+  return value;
+}
+
+void RowStream::put_row(const LiveValue& value, size_t row, std::span<const char> bytes) const {
+  std::byte* to = static_cast<std::byte*>(value.view.data) + row * bytes.size();
+  if (options_.on_device == nullptr) {
+    std::memcpy(to, bytes.data(), bytes.size());
+    return;
+  }
+  const auto n = static_cast<int64_t>(bytes.size());
+  const compute::Buffer pinned = options_.on_device->device().take_pinned(n);
+  std::memcpy(pinned.get(), bytes.data(), bytes.size());
+  options_.on_device->queue().copy(to, pinned.get(), n);
+  options_.on_device->queue().finish();
 }
 
 void RowStream::load(const std::filesystem::path& path) {
@@ -184,21 +297,19 @@ void RowStream::load(const std::filesystem::path& path) {
     throw damaged();
   }
   const std::vector<ValueId> kept = needed_from(graph_, block);
-  std::vector<LiveValues> live(rows_.size());
-  for (size_t row = 0; row < rows_.size(); ++row) {
-    for (const ValueId v : kept) {
-      std::vector<int64_t> extents;
-      for (const int64_t d : graph_.values[v].dims) {
-        extents.push_back(d == MOPT_DIM_BATCH  ? 1
-                          : d == MOPT_DIM_TIME ? static_cast<int64_t>(rows_[row].size())
-                                               : d);
+  std::vector<LiveValues> live(batches_.size());
+  std::vector<char> bytes;
+  for (size_t b = 0; b < batches_.size(); ++b) {
+    const RowBatch& batch = batches_[b];
+    for (size_t row = 0; row < batch.count; ++row) {
+      for (const ValueId v : kept) {
+        LiveValue& value = live[b][v];
+        if (row == 0) value = empty_value(batch, v);
+        bytes.resize(static_cast<size_t>(value.view.bytes()) / batch.count);
+        if (number() != bytes.size()) throw damaged();
+        get(bytes.data(), bytes.size());
+        put_row(value, row, bytes);
       }
-      LiveValue value{nullptr, compute::view_of(nullptr, dtype_, extents)};
-      if (number() != static_cast<uint64_t>(value.view.bytes())) throw damaged();
-      value.buffer = pool_->take(static_cast<size_t>(value.view.bytes()));
-      value.view.data = value.buffer.get();
-      get(value.view.data, static_cast<size_t>(value.view.bytes()));
-      live[row][v] = std::move(value);
     }
   }
   const std::string end{std::istreambuf_iterator<char>(in), {}};

@@ -17,7 +17,7 @@ std::string read_file(const std::filesystem::path& path) {
 struct Stream : Fixture {
   TokenRows rows{random_ids(5, 48, 1), random_ids(kHeadTokens + 9, 48, 2), random_ids(1, 48, 3)};
 
-  RowStream fresh() const { return RowStream(graph(), rows, kF32); }
+  RowStream fresh() const { return RowStream(graph(), rows, {.dtype = kF32}); }
   void advance(RowStream& stream, size_t to) const {
     while (stream.next_block() < to)
       stream.run(BlockProgram(*source, stream.next_block(), in_type(kF32)), {});
@@ -33,7 +33,8 @@ struct Stream : Fixture {
     advance(stream, head);
     std::vector<Doubles> out(rows.size());
     stream.run_head(BlockProgram(*source, head, in_type(kF32)),
-                    [&](size_t row, int64_t first, const compute::View& piece) {
+                    [&](const RowBatch& of, int64_t first, const compute::View& piece) {
+                      const size_t row = of.first;
                       CHECK(out[row].size() == static_cast<size_t>(first) * 48);
                       const Doubles values = doubles(piece);
                       out[row].insert(out[row].end(), values.begin(), values.end());
@@ -145,9 +146,9 @@ TEST_CASE_FIXTURE(Stream, "the observer is told of each row's own values") {
   RowStream stream = fresh();
   std::vector<Doubles> seen(rows.size());
   stream.run(BlockProgram(*source, 0, options),
-             [&](size_t row, graph::ValueId v, const compute::View& view) {
+             [&](const RowBatch& of, graph::ValueId v, const compute::View& view) {
                CHECK(v == embedding.out);
-               seen[row] = doubles(view);
+               seen[of.first] = doubles(view);
              });
   const Doubles& table = plain.weights.at("model.embed_tokens.weight");
   for (size_t row = 0; row < rows.size(); ++row) {

@@ -1,8 +1,10 @@
 #include "host/pipeline/verify.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <mutex>
 #include <optional>
@@ -10,75 +12,64 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/pipeline/stored_bytes.hpp"
+#include "host/pipeline/verify_values.hpp"
 #include "host/pipeline/verify_weights.hpp"
-#include "host/plan/cost.hpp"
 #include "host/recipe/diagnostic.hpp"
 #include "host/report/hash.hpp"
-#include "mopt/numeric/e4m3.hpp"
 
 namespace mopt::pipeline {
 namespace {
 
-// Bytes of a mapped tensor looked at before its pages are given back.
-constexpr uint64_t kPieceBytes = plan::kWindowBytes;
-
-// Bytes of it that are hashed and searched while they are in the cache.
-constexpr uint64_t kCachedBytes = uint64_t{1} << 20;
-static_assert(kPieceBytes % kCachedBytes == 0);
+// Bytes that are read, hashed and searched while they are in the cache.
+constexpr uint64_t kPieceBytes = PieceBuffer::kBytes;
+// Bytes of a tensor that one thread compares with the source's.
+constexpr uint64_t kStretchBytes = 64 * kPieceBytes;
 
 constexpr float kLargestCode = 6;        // of e2m1, the one type that has scales of scales
 constexpr float kLargestWeight = 65504;  // of float16; no published weight comes near
 
 constexpr const char* kLedger = "mopt/ledger.jsonl";
 
-struct BadValue {
-  int64_t element;
-  double value;
+// A tensor of the output whose bytes are compared with the source's.
+struct Comparison {
+  enum class Rule { kSame, kKept };  // kKept: or zero
+  Comparison(const mopt::StoredTensor& o, const mopt::StoredTensor& t, Rule r)
+      : ours(o), theirs(t), rule(r) {}
+  const mopt::StoredTensor &ours, &theirs;
+  const Rule rule;
+  std::atomic<int64_t> first_bad = INT64_MAX;  // element
+
+  // The first element in bytes that begin at `at`.
+  void look(uint64_t at, std::span<const std::byte> x, std::span<const std::byte> y) {
+    const uint64_t width = std::max(1, ours.dtype.bits / 8);
+    int64_t bad = -1;
+    if (rule == Rule::kKept) bad = first_not_kept(width, x, y);
+    if (rule == Rule::kSame && std::memcmp(x.data(), y.data(), x.size()) != 0) bad = 0;
+    if (bad < 0) return;
+    bad += static_cast<int64_t>(at / width);
+    for (int64_t known = first_bad; bad < known && !first_bad.compare_exchange_weak(known, bad);) {
+    }
+  }
 };
 
-// The first of the scales in `bytes` that is not finite or not above zero.
-std::optional<BadValue> first_bad_scale(DLDataType type, std::span<const std::byte> bytes) {
-  const size_t width = type.bits / 8;
-  for (size_t i = 0; i < bytes.size() / width; ++i) {
-    float value = 1;
-    if (same(type, kF32)) std::memcpy(&value, bytes.data() + i * 4, 4);
-    if (same(type, kE4m3)) value = e4m3::decode(std::to_integer<uint8_t>(bytes[i]));
-    // E8M0's only NaN.
-    if (same(type, kU8) && std::to_integer<uint8_t>(bytes[i]) == 0xFF) value = NAN;
-    if (!std::isfinite(value) || value <= 0) return BadValue{static_cast<int64_t>(i), value};
-  }
-  return std::nullopt;
-}
+// Something to read: a whole tensor of the output, or a stretch that is compared.
+struct Reading {
+  uint64_t bytes;
+  std::function<void(const PieceBuffer&, const PieceBuffer&)> run;
+};
 
-// The first that is no number; types that have no such value hold none.
-std::optional<BadValue> first_not_finite(DLDataType type, std::span<const std::byte> bytes) {
-  int64_t bad = -1;
-  if (same(type, kF32) || same(type, kBf16) || same(type, kF16)) {
-    const auto n = static_cast<int64_t>(bytes.size() / (type.bits / 8));
-    bad = compute::absmax(compute::view_of(bytes.data(), type, {n})).first_not_finite;
-  } else if (same(type, kE4m3)) {
-    const auto at = std::ranges::find_if(
-        bytes, [](std::byte b) { return (std::to_integer<uint8_t>(b) & 0x7F) == 0x7F; });
-    if (at != bytes.end()) bad = at - bytes.begin();
-  }
-  if (bad < 0) return std::nullopt;
-  return BadValue{bad, NAN};
-}
-
-// The first element in bytes [begin, end) of `ours` that is neither zero nor that of `theirs`; -1:
-// there is none.
-int64_t first_not_kept(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs,
-                       uint64_t begin, uint64_t end) {
-  const uint64_t width = ours.dtype.bits / 8;
-  for (uint64_t at = begin; at < end; at += width) {
-    const std::byte* x = ours.data + at;
-    if (std::memcmp(x, theirs.data + at, width) == 0) continue;
-    if (std::any_of(x, x + width, [](std::byte b) { return b != std::byte{0}; }))
-      return static_cast<int64_t>(at / width);
-  }
-  return -1;
+// The longest ones first, so that no thread is left with one when the others are done.
+void read_all(std::vector<Reading> readings) {
+  std::stable_sort(readings.begin(), readings.end(),
+                   [](const Reading& a, const Reading& b) { return a.bytes > b.bytes; });
+  std::atomic<size_t> next = 0;
+  compute::for_each(compute::thread_count(), 1, [&](int64_t, int64_t) {
+    const PieceBuffer a, b;
+    for (size_t i = next++; i < readings.size(); i = next++)
+      readings[i].run(a, b);
+  });
 }
 
 // What keeps a checkpoint from being opened.
@@ -99,13 +90,13 @@ class Verifier {
       read_ledger();
       compare_with_graph();
       compare_with_ledger();
-      check_values();
       check_groups();
-      check_ranges();
       take(check_files({*container_, request_.pending, graph_ ? &*graph_ : nullptr, request_.source,
                         request_.depth}));
       judge_engines();
       if (request_.source != nullptr) compare_with_source();
+      read_tensors();
+      check_ranges();
       if (request_.source != nullptr && request_.depth == Depth::kFull) compare_quantized_weights();
     }
     // Values are checked by many threads: the order of findings must not tell.
@@ -138,13 +129,17 @@ class Verifier {
   bool open();
   void read_description();
   void compare_with_graph();
-  void check_values();
+  void read_tensors();
   void read_ledger();
   void damaged_ledger(const std::filesystem::path&, int line);
   void compare_with_ledger();
   void not_finite(const mopt::StoredTensor&, int64_t element);
   void bad_value(const mopt::StoredTensor&, const std::string& scale_role, const BadValue&);
-  void check_tensor(const mopt::StoredTensor&, const std::string& scale_role);
+  void check_tensor(const mopt::StoredTensor&, const std::string& scale_role, const StoredBytes&,
+                    const PieceBuffer&);
+  void compare_stretches(std::vector<Reading>&, Comparison&, const StoredBytes& ours,
+                         const StoredBytes& theirs) const;
+  void judge(const Comparison&);
   void check_groups();
   void check_ranges();
   void compare_quantized_weights();
@@ -154,8 +149,7 @@ class Verifier {
   void judge_engines();
   void compare_with_source();
   bool same_form(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
-  void compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
-  void compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
+  void compare(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs);
   void compare_quantized(const StoredParam&, const mopt::StoredTensor& theirs);
   float scalar(const std::string& tensor) const;
 
@@ -176,6 +170,8 @@ class Verifier {
   std::set<std::string> known_;                           // parameters of the graph
   std::unordered_map<std::string, std::string> written_;  // stored name -> its hash in the ledger
   std::set<std::string> transformed_;                     // by source name, as the ledger says
+  std::map<const mopt::StoredTensor*, float> largest_;    // of E4M3 scales
+  std::deque<Comparison> comparisons_;
 };
 
 bool Verifier::open() {
@@ -350,38 +346,71 @@ void Verifier::bad_value(const mopt::StoredTensor& t, const std::string& scale_r
 
 // One reading of the bytes: are they those that were written, and does each stand for a number (of
 // a scale: above zero)?
-void Verifier::check_tensor(const mopt::StoredTensor& t, const std::string& scale_role) {
+void Verifier::check_tensor(const mopt::StoredTensor& t, const std::string& scale_role,
+                            const StoredBytes& stored, const PieceBuffer& buffer) {
   const auto written = written_.find(std::string(t.name));
   const bool hashed = written != written_.end();
+  const bool ranged = scale_role == MOPT_ROLE_SCALE && t.plain && same(t.dtype, kE4m3);
   bool sound = true;
+  float largest = 0;
   Xxh128 hash;
-  for (uint64_t at = 0; at < t.stored_bytes && (sound || hashed); at += kCachedBytes) {
-    const std::span piece(t.data + at, std::min(kCachedBytes, t.stored_bytes - at));
+  for (uint64_t at = 0; at < t.stored_bytes && (sound || hashed); at += kPieceBytes) {
+    const auto piece = stored.read(t, at, std::min(kPieceBytes, t.stored_bytes - at), buffer);
     if (hashed) hash.update(piece);
-    if (sound && t.plain) {
-      auto bad =
-          scale_role.empty() ? first_not_finite(t.dtype, piece) : first_bad_scale(t.dtype, piece);
-      sound = !bad;
-      if (bad) bad->element += static_cast<int64_t>(at / (t.dtype.bits / 8));
-      if (bad) bad_value(t, scale_role, *bad);
-    }
-    if ((at + kCachedBytes) % kPieceBytes == 0) container_->release(t);
+    if (ranged) largest = std::max(largest, largest_e4m3(piece));
+    if (!sound || !t.plain) continue;
+    auto bad =
+        scale_role.empty() ? first_not_finite(t.dtype, piece) : first_bad_scale(t.dtype, piece);
+    sound = !bad;
+    if (bad) bad->element += static_cast<int64_t>(at / (t.dtype.bits / 8));
+    if (bad) bad_value(t, scale_role, *bad);
   }
   container_->release(t);
+  if (ranged) {
+    const std::lock_guard lock(mutex_);
+    largest_[&t] = largest;
+  }
   if (!hashed || hash.hex() == written->second) return;
   add("V114", std::string(t.name), "its bytes are not those that the run wrote",
       "copy the checkpoint again, or export again");
 }
 
-void Verifier::check_values() {
-  const auto& tensors = container_->tensors();
-  compute::for_each(static_cast<int64_t>(tensors.size()), 1, [&](int64_t i, int64_t) {
-    const mopt::StoredTensor& t = tensors[static_cast<size_t>(i)];
+void Verifier::compare_stretches(std::vector<Reading>& readings, Comparison& c,
+                                 const StoredBytes& ours, const StoredBytes& theirs) const {
+  for (uint64_t begin = 0; begin < c.ours.stored_bytes; begin += kStretchBytes) {
+    const uint64_t end = std::min(c.ours.stored_bytes, begin + kStretchBytes);
+    readings.push_back({end - begin, [&, begin, end](const PieceBuffer& a, const PieceBuffer& b) {
+                          for (uint64_t at = begin; at < end; at += kPieceBytes) {
+                            const uint64_t n = std::min(kPieceBytes, end - at);
+                            c.look(at, ours.read(c.ours, at, n, a),
+                                   theirs.read(c.theirs, at, n, b));
+                          }
+                          container_->release(c.ours);
+                          request_.source->container().release(c.theirs);
+                        }});
+  }
+}
+
+// All bytes are read in one go, by all threads.
+void Verifier::read_tensors() {
+  const StoredBytes stored(*container_);
+  std::optional<StoredBytes> source;
+  std::vector<Reading> readings;
+  for (const mopt::StoredTensor& t : container_->tensors()) {
     const auto part = parts_.find(std::string(t.name));
     const bool scale =
         part != parts_.end() && part->second.second.find("scale") != std::string::npos;
-    check_tensor(t, scale ? part->second.second : std::string());
-  });
+    const std::string role = scale ? part->second.second : std::string();
+    readings.push_back({t.stored_bytes, [&, role](const PieceBuffer& buffer, const PieceBuffer&) {
+                          check_tensor(t, role, stored, buffer);
+                        }});
+  }
+  if (!comparisons_.empty()) source.emplace(request_.source->container());
+  for (Comparison& c : comparisons_)
+    compare_stretches(readings, c, stored, *source);
+  read_all(std::move(readings));
+  for (const Comparison& c : comparisons_)
+    judge(c);
 }
 
 float Verifier::scalar(const std::string& tensor) const {
@@ -432,13 +461,9 @@ void Verifier::check_ranges() {
   for (const StoredParam& p : description_.params) {
     const auto global = p.roles.find(MOPT_ROLE_GLOBAL_SCALE), block = p.roles.find(MOPT_ROLE_SCALE);
     if (!p.weight || global == p.roles.end() || block == p.roles.end()) continue;
-    const mopt::StoredTensor* t = container_->find(block->second);
-    if (t == nullptr || !t->plain || !same(t->dtype, kE4m3)) continue;
-    float largest = 0;
-    for (uint64_t i = 0; i < t->stored_bytes; ++i)
-      largest = std::max(largest, e4m3::decode(std::to_integer<uint8_t>(t->data[i])));
-    container_->release(*t);
-    const float peak = largest * scalar(global->second) * kLargestCode;
+    const auto largest = largest_.find(container_->find(block->second));
+    if (largest == largest_.end()) continue;
+    const float peak = largest->second * scalar(global->second) * kLargestCode;
     if (peak > kLargestWeight) {
       add("V105", global->second,
           "with it the weights reach " + std::to_string(peak) +
@@ -501,36 +526,23 @@ bool Verifier::same_form(const mopt::StoredTensor& ours, const mopt::StoredTenso
   return false;
 }
 
-// Of a pruned tensor every element is the source's or zero.
-void Verifier::compare_pruned(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
+// Of a copied tensor every byte is the source's, of a pruned one every element that is not zero.
+void Verifier::compare(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
   if (!same_form(ours, theirs) || !ours.plain || !theirs.plain) return;
-  const Container& source = request_.source->container();
-  int64_t bad = -1;
-  for (uint64_t at = 0; at < ours.stored_bytes && bad < 0; at += kPieceBytes) {
-    bad = first_not_kept(ours, theirs, at, std::min(ours.stored_bytes, at + kPieceBytes));
-    container_->release(ours);
-    source.release(theirs);
-  }
-  if (bad < 0) return;
-  add("V113", std::string(ours.name),
-      "element " + std::to_string(bad) + " is neither the source's nor zero", "export again");
+  const bool transformed = transformed_.contains(std::string(theirs.name));
+  comparisons_.emplace_back(ours, theirs,
+                            transformed ? Comparison::Rule::kKept : Comparison::Rule::kSame);
 }
 
-void Verifier::compare_copied(const mopt::StoredTensor& ours, const mopt::StoredTensor& theirs) {
-  if (!same_form(ours, theirs)) return;
-  if (!ours.plain || !theirs.plain) return;
-  for (uint64_t at = 0; at < ours.stored_bytes; at += kPieceBytes) {
-    const uint64_t n = std::min(kPieceBytes, ours.stored_bytes - at);
-    if (std::memcmp(ours.data + at, theirs.data + at, n) != 0) {
-      add("V113", std::string(ours.name), "its bytes differ from the source's",
-          "export again, or name the rule that changed it");
-      break;
-    }
-    container_->release(ours);
-    request_.source->container().release(theirs);
+void Verifier::judge(const Comparison& c) {
+  if (c.first_bad == INT64_MAX) return;
+  const std::string name(c.ours.name);
+  if (c.rule == Comparison::Rule::kSame) {
+    return add("V113", name, "its bytes differ from the source's",
+               "export again, or name the rule that changed it");
   }
-  container_->release(ours);
-  request_.source->container().release(theirs);
+  add("V113", name, "element " + std::to_string(c.first_bad) + " is neither the source's nor zero",
+      "export again");
 }
 
 void Verifier::compare_quantized(const StoredParam& p, const mopt::StoredTensor& theirs) {
@@ -551,11 +563,7 @@ void Verifier::compare_with_source() {
       continue;
     }
     if (const mopt::StoredTensor* ours = container_->find(theirs.name)) {
-      if (transformed_.contains(std::string(theirs.name))) {
-        compare_pruned(*ours, theirs);
-      } else {
-        compare_copied(*ours, theirs);
-      }
+      compare(*ours, theirs);
       continue;
     }
     const bool dropped_by_rule =

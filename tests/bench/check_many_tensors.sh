@@ -33,7 +33,7 @@ missing=$(((tensors - 3) % 9)) # layers are whole
 check llama int8_wo
 
 machine
-echo "label,wall_s,cpu_s,peak_MB,exit"
+echo "label,wall_s,cpu_s,peak_MB,exit,own_MB"
 cat "$csv"
 cut -d, -f1 "$csv" | sort -u | while read -r label; do
   value() { awk -F, -v l="$label" -v c="$1" '$1 == l {print $c}' "$csv" | median; }

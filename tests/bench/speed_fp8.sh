@@ -33,7 +33,7 @@ for _ in $(seq "$repeats"); do
 done
 
 machine
-echo "label,wall_s,cpu_s,peak_MB,exit"
+echo "label,wall_s,cpu_s,peak_MB,exit,own_MB"
 cat "$csv"
 value() { awk -F, -v l="$1" -v c="$2" '$1 == l {print $c}' "$csv" | median; }
 echo "median of ours: $(value ours 2) s, $(value ours 4) MB"

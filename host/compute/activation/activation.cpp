@@ -1,5 +1,6 @@
 #include "host/compute/activation/activation.hpp"
 
+#include "host/compute/device_kernels.hpp"
 #include "host/compute/simd.hpp"
 
 #include <array>
@@ -29,6 +30,7 @@ void activation(const ActivationProblem& p, const Options& options) {
   require(is_f32(p.x) || is_bf16(p.x), "activation", "an input in f32 or bf16", p.x);
   require(p.y.elements() == p.x.elements() && same(p.y.dtype, p.x.dtype), "activation",
           "an output like " + text(p.x), p.y);
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::activation, p, options);
   choose(std::span<const Kernel<ActivationProblem>>(kKernels), p, options).run(p);
 }
 

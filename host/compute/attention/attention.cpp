@@ -1,5 +1,7 @@
 #include "host/compute/attention/attention.hpp"
 
+#include "host/compute/device_kernels.hpp"
+
 #include <array>
 
 namespace mopt::compute {
@@ -35,6 +37,7 @@ void check(const AttentionProblem& p) {
 
 void attention(const AttentionProblem& p, const Options& options) {
   check(p);
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::attention, p, options);
   choose(std::span<const Kernel<AttentionProblem>>(kKernels), p, options).run(p);
 }
 

@@ -1,5 +1,6 @@
 #include "host/compute/cast/cast.hpp"
 
+#include "host/compute/device_kernels.hpp"
 #include "host/compute/simd.hpp"
 
 #include <array>
@@ -23,6 +24,7 @@ void cast(const View& x, const View& y, const Options& options) {
   require(castable(y) && y.elements() == x.elements(), "cast",
           "f32, bf16 or f16 with the elements of " + text(x), y);
   const CastProblem problem{x, y};
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::cast, problem, options);
   choose(std::span<const Kernel<CastProblem>>(kKernels), problem, options).run(problem);
 }
 

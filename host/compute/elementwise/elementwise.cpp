@@ -1,5 +1,6 @@
 #include "host/compute/elementwise/elementwise.hpp"
 
+#include "host/compute/device_kernels.hpp"
 #include "host/compute/simd.hpp"
 
 #include <array>
@@ -20,6 +21,7 @@ void run(std::string_view op, const ElementwiseProblem& p, const Options& option
     require(other->elements() == p.a.elements() && same(other->dtype, p.a.dtype), op,
             "an operand like " + text(p.a), *other);
   }
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::elementwise, p, options);
   choose(std::span<const Kernel<ElementwiseProblem>>(kKernels), p, options).run(p);
 }
 

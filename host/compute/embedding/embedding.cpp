@@ -1,5 +1,7 @@
 #include "host/compute/embedding/embedding.hpp"
 
+#include "host/compute/device_kernels.hpp"
+
 #include <array>
 
 namespace mopt::compute {
@@ -21,6 +23,7 @@ void embedding(const View& ids, const View& weight, const View& y, const Options
       "embedding", "an output of " + std::to_string(ids.elements()) + " rows of " + text(weight),
       y);
   const EmbeddingProblem problem{ids, weight, y};
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::embedding, problem, options);
   choose(std::span<const Kernel<EmbeddingProblem>>(kKernels), problem, options).run(problem);
 }
 

@@ -1,6 +1,9 @@
 #include "host/compute/linear/linear.hpp"
 
+#include <algorithm>
 #include <array>
+
+#include "host/compute/device_kernels.hpp"
 
 namespace mopt::compute {
 namespace {
@@ -19,6 +22,21 @@ void check(const View& weight, const View* bias) {
           "linear",
           "a bias of the " + std::to_string(weight.shape[0]) + " outputs of " + text(weight),
           *bias);
+}
+
+struct WeightShape {
+  DLDataType dtype;
+  int64_t n, k;
+};
+
+void check_rows(const WeightShape& w, const View& x, const View& y) {
+  require(x.columns() == w.k && same(x.dtype, w.dtype), "linear",
+          "an input of " + std::to_string(w.k) + " columns in " + dtype_name(w.dtype), x);
+  const int64_t m = x.elements() / w.k;
+  require(y.columns() == w.n && same(y.dtype, w.dtype) && y.elements() == m * w.n, "linear",
+          "an output of " + std::to_string(m) + " rows of " + std::to_string(w.n) + " in " +
+              dtype_name(w.dtype),
+          y);
 }
 
 }  // namespace
@@ -40,19 +58,22 @@ PreparedLinear PreparedLinear::make(const View& weight, const View* bias, const 
 }
 
 void PreparedLinear::run(const View& x, const View& y) const {
-  require(x.columns() == k_ && same(x.dtype, dtype_), "linear",
-          "an input of " + std::to_string(k_) + " columns in " + dtype_name(dtype_), x);
+  check_rows({dtype_, n_, k_}, x, y);
   const int64_t m = x.elements() / k_;
-  require(y.columns() == n_ && same(y.dtype, dtype_) && y.elements() == m * n_, "linear",
-          "an output of " + std::to_string(m) + " rows of " + std::to_string(n_) + " in " +
-              dtype_name(dtype_),
-          y);
   weight_->run(view_of(x.data, dtype_, {m, k_}), view_of(y.data, dtype_, {m, n_}));
 }
 
 void linear(const View& x, const View& weight, const View* bias, const View& y,
             const Options& options) {
-  PreparedLinear::make(weight, bias, options).run(x, y);
+  if (options.queue == nullptr) return PreparedLinear::make(weight, bias, options).run(x, y);
+  check(weight, bias);
+  const int64_t n = weight.shape[0], k = weight.shape[1],
+                m = x.elements() / std::max<int64_t>(1, k);
+  check_rows({weight.dtype, n, k}, x, y);
+  LinearCall call{view_of(x.data, x.dtype, {m, k}), weight, std::nullopt,
+                  view_of(y.data, y.dtype, {m, n})};
+  if (bias != nullptr) call.bias = *bias;
+  run_on_device(&DeviceKernels::linear, call, options);
 }
 
 std::vector<std::string_view> linear_kernels() {

@@ -52,6 +52,13 @@ class PreparedLinear {
   int64_t n_, k_;
 };
 
+// A product on a device, which takes weights as they are.
+struct LinearCall {
+  View x, weight;            // [M, K], [N, K]; one type, f32 or bf16
+  std::optional<View> bias;  // [N]
+  View y;                    // [M, N]
+};
+
 // For work that is used once: prepares and runs.
 void linear(const View& x, const View& weight, const View* bias, const View& y,
             const Options& options = {});

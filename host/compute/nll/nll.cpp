@@ -1,5 +1,6 @@
 #include "host/compute/nll/nll.hpp"
 
+#include "host/compute/device_kernels.hpp"
 #include "host/compute/simd.hpp"
 
 #include <array>
@@ -28,6 +29,15 @@ std::vector<double> nll(const View& logits, std::span<const int64_t> targets,
   const NllProblem problem{logits, targets, result.data()};
   choose(std::span<const Kernel<NllProblem>>(kKernels), problem, options).run(problem);
   return result;
+}
+
+void nll(const NllOnDevice& p, const Options& options) {
+  require(is_f32(p.logits) || is_bf16(p.logits), "nll", "logits in f32 or bf16", p.logits);
+  require(p.targets.elements() == p.logits.rows() && same(p.targets.dtype, kI64), "nll",
+          "a target in i64 for each row of " + text(p.logits), p.targets);
+  require(p.result.elements() == p.logits.rows() && same(p.result.dtype, kF64), "nll",
+          "a result in f64 for each row of " + text(p.logits), p.result);
+  run_on_device(&DeviceKernels::nll, p, options);
 }
 
 std::vector<std::string_view> nll_kernels() {

@@ -16,6 +16,14 @@ struct NllProblem {
   std::span<const int64_t> targets;
   double* result;
 };
+// The same on a device.
+struct NllOnDevice {
+  View logits;   // [rows, V]
+  View targets;  // i64 [rows], of [0, V)
+  View result;   // f64 [rows]
+};
+void nll(const NllOnDevice& problem, const Options& options);
+
 std::vector<std::string_view> nll_kernels();
 void nll_highway(const NllProblem&);
 void nll_reference(const NllProblem&);

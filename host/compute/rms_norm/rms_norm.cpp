@@ -1,5 +1,6 @@
 #include "host/compute/rms_norm/rms_norm.hpp"
 
+#include "host/compute/device_kernels.hpp"
 #include "host/compute/simd.hpp"
 
 #include <array>
@@ -22,6 +23,7 @@ void rms_norm(const RmsNormProblem& p, const Options& options) {
   require(p.y.elements() == p.x.elements() && p.y.columns() == p.x.columns() &&
               same(p.y.dtype, p.x.dtype),
           "rms_norm", "an output like " + text(p.x), p.y);
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::rms_norm, p, options);
   choose(std::span<const Kernel<RmsNormProblem>>(kKernels), p, options).run(p);
 }
 

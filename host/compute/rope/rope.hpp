@@ -25,6 +25,7 @@ struct RopeAttrs {
   double beta_fast = 32.0, beta_slow = 1.0;
   std::optional<double> attention_factor;  // yarn; default 0.1 ln(factor) + 1
   double max_position = 0.0;               // dynamic: positions from here on raise theta
+  bool operator==(const RopeAttrs&) const = default;
 };
 
 struct RopeTable {
@@ -54,6 +55,15 @@ struct RopeProblem {
 
 // In bf16 both products are rounded, then their sum, as the original does.
 void rope(const RopeProblem& problem, const Options& options = {});
+
+// The same on a device, where a table of all positions is kept.
+struct RopeLookup {
+  View x;          // [B, T, H, D]
+  View cos, sin;   // f32 [S, half]: of positions 0 to S-1
+  View positions;  // i64 [B, T], below S
+  View y;          // x's shape and type; may be x
+};
+void rope(const RopeLookup& problem, const Options& options);
 
 std::vector<std::string_view> rope_kernels();
 void rope_highway(const RopeProblem&);

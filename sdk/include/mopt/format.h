@@ -81,7 +81,7 @@ typedef struct mopt_format {
   /* Bytes [offset, offset + nbytes) of the tensor's data. [concurrent] */
   mopt_error* (*write)(mopt_instance*, mopt_str name, uint64_t offset, const void* data,
                        uint64_t nbytes)MOPT_NOEXCEPT;
-  /* Everything written so far reaches the disk. */
+  /* Everything written before the call reaches the disk; writes may go on meanwhile. */
   mopt_error* (*sync)(mopt_instance*)MOPT_NOEXCEPT;
   /* Gives the files their final names and writes the index; every tensor must have been written. */
   mopt_error* (*commit)(mopt_instance*)MOPT_NOEXCEPT;

@@ -62,7 +62,7 @@ inline uint64_t nbytes(const DLTensor& t) {
   return mopt_nbytes(static_cast<uint64_t>(elements(t)), t.dtype);
 }
 
-// The elements of a contiguous CPU tensor.
+// The elements of a contiguous tensor.
 template <class T>
 T* data(const DLTensor& t) {
   return reinterpret_cast<T*>(static_cast<char*>(t.data) + t.byte_offset);
@@ -98,6 +98,11 @@ class TensorRef {
   }
   TensorRef(const void* data, DLDataType dtype, std::initializer_list<int64_t> shape)
       : TensorRef(data, dtype, std::span<const int64_t>(shape.begin(), shape.size())) {}
+  // The same in a device's memory.
+  TensorRef& on(DLDevice device) {
+    tensor_.device = device;
+    return *this;
+  }
   // The header; its pointers stay valid as long as this object is neither moved nor destroyed.
   const DLTensor* get() const {
     tensor_.shape = const_cast<int64_t*>(shape_.data());

@@ -1,0 +1,255 @@
+#include "host/compute/cuda/device.hpp"
+
+#include <nvtx3/nvToolsExt.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "host/compute/cuda/check.hpp"
+
+namespace mopt::compute::cuda {
+namespace {
+
+// Small blocks share few sizes; large ones are whole pages of the device.
+constexpr int64_t kSmall = int64_t{1} << 20, kSmallStep = 512, kLargeStep = int64_t{2} << 20;
+
+int64_t rounded(int64_t bytes) {
+  const int64_t step = bytes < kSmall ? kSmallStep : kLargeStep;
+  return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
+}
+
+std::string mib(int64_t bytes) {
+  return std::to_string((bytes + (int64_t{1} << 20) - 1) >> 20) + " MiB";
+}
+
+class CudaEvent final : public Event {
+ public:
+  CudaEvent(const CudaDevice& device, cudaStream_t stream) : device_(device) {
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync),
+          "an event cannot be made");
+    const cudaError_t status = cudaEventRecord(event_, stream);
+    if (status == cudaSuccess) return;
+    cudaEventDestroy(event_);
+    check(status, "an event cannot be recorded");
+  }
+  ~CudaEvent() override { cudaEventDestroy(event_); }
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+  bool passed() override {
+    device_.use();
+    const cudaError_t status = cudaEventQuery(event_);
+    if (status == cudaErrorNotReady) return false;
+    check(status, "the device failed");
+    return true;
+  }
+  void wait() override {
+    device_.use();
+    check(cudaEventSynchronize(event_), "the device failed");
+  }
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  const CudaDevice& device_;
+  cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
+std::byte* FreeBlocks::take(int64_t bytes, int64_t& size) {
+  const auto found = blocks_.lower_bound(bytes);
+  if (found == blocks_.end() || found->first > bytes + bytes / 8) return nullptr;
+  std::byte* block = found->second;
+  size = found->first;
+  blocks_.erase(found);
+  return block;
+}
+
+void FreeBlocks::drain(const std::function<void(std::byte*, int64_t)>& fn) {
+  for (const auto& [size, block] : blocks_)
+    fn(block, size);
+  blocks_.clear();
+}
+
+void Pool::add(const std::shared_ptr<FreeBlocks>& blocks) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(queues_, [](const auto& known) { return known.expired(); });
+  queues_.push_back(blocks);
+}
+
+MemoryUse Pool::use() const {
+  const std::lock_guard lock(mutex_);
+  return use_;
+}
+
+void Pool::set_limit(int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  use_.limit = bytes;
+}
+
+void Pool::trim() {
+  const std::lock_guard lock(mutex_);
+  trim_locked();
+}
+
+// cudaFree waits for the work that may still use a block.
+void Pool::trim_locked() {
+  for (const auto& known : queues_) {
+    if (const auto blocks = known.lock()) {
+      blocks->drain([&](std::byte* block, int64_t size) {
+        cudaFree(block);
+        use_.in_use -= size;
+      });
+    }
+  }
+}
+
+std::byte* Pool::allocate(int64_t size, int64_t wanted) {
+  void* block = nullptr;
+  for (const bool last : {false, true}) {
+    if (use_.in_use + size <= use_.limit) {
+      const cudaError_t status = cudaMalloc(&block, static_cast<size_t>(size));
+      if (status == cudaSuccess) {
+        use_.in_use += size;
+        use_.peak = std::max(use_.peak, use_.in_use);
+        return static_cast<std::byte*>(block);
+      }
+      cudaGetLastError();  // not sticky: the next call shall not see it
+      if (status != cudaErrorMemoryAllocation) check(status, "device memory cannot be taken");
+    }
+    if (!last) trim_locked();
+  }
+  size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  const int64_t room = std::min(use_.limit - use_.in_use, static_cast<int64_t>(free));
+  throw Error(MOPT_OUT_OF_MEMORY, "expected " + mib(wanted) + " more on the device, where " +
+                                      mib(use_.in_use) + " are in use and " +
+                                      mib(std::max<int64_t>(0, room)) + " are left");
+}
+
+Buffer Pool::take(const std::shared_ptr<FreeBlocks>& blocks, int64_t bytes) {
+  int64_t size = rounded(bytes);
+  std::byte* block = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    block = blocks->take(size, size);
+    if (block == nullptr) block = allocate(size, bytes);
+  }
+  return Buffer(block, [this, known = std::weak_ptr(blocks), size](std::byte* p) {
+    const std::lock_guard lock(mutex_);
+    if (const auto alive = known.lock()) return alive->put(p, size);
+    cudaFree(p);
+    use_.in_use -= size;
+  });
+}
+
+CudaDevice::CudaDevice(DeviceInfo info)
+    : info_(std::move(info)),
+      pool_(std::make_shared<Pool>(info_.total_bytes)),
+      pinned_(std::make_shared<Pinned>()) {}
+
+std::unique_ptr<Queue> CudaDevice::make_queue(const char* name) {
+  return std::make_unique<CudaQueue>(*this, name);
+}
+
+Buffer CudaDevice::take_pinned(int64_t bytes) {
+  use();
+  int64_t size = rounded(bytes);
+  void* block = nullptr;
+  {
+    const std::lock_guard lock(pinned_->mutex);
+    block = pinned_->free.take(size, size);
+  }
+  if (block == nullptr) {
+    check(cudaHostAlloc(&block, static_cast<size_t>(size), cudaHostAllocPortable),
+          "host memory cannot be pinned");
+  }
+  return Buffer(static_cast<std::byte*>(block), [pinned = pinned_, size](std::byte* p) {
+    const std::lock_guard lock(pinned->mutex);
+    pinned->free.put(p, size);
+  });
+}
+
+void CudaDevice::trim() {
+  use();
+  pool_->trim();
+  const std::lock_guard lock(pinned_->mutex);
+  pinned_->free.drain([](std::byte* block, int64_t) { cudaFreeHost(block); });
+}
+
+void CudaDevice::begin_range(const char* name) {
+  nvtxRangePushA(name);
+}
+void CudaDevice::end_range() {
+  nvtxRangePop();
+}
+
+CudaQueue::CudaQueue(CudaDevice& device, const char* name)
+    : device_(device), blocks_(std::make_shared<FreeBlocks>()) {
+  device_.use();
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream cannot be made");
+  nvtxNameOsThreadA(0, name);
+  device_.pool()->add(blocks_);
+}
+
+CudaQueue::~CudaQueue() {
+  device_.use();
+  cudaStreamSynchronize(stream_);
+  workspace_.reset();
+  if (cublas_ != nullptr) cublasLtDestroy(cublas_);
+  cudaStreamDestroy(stream_);
+  device_.pool()->trim();
+}
+
+Buffer CudaQueue::take(int64_t bytes) {
+  device_.use();
+  return device_.pool()->take(blocks_, bytes);
+}
+
+void CudaQueue::copy(void* to, const void* from, int64_t bytes) {
+  if (bytes == 0) return;
+  device_.use();
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_),
+        "a copy failed");
+}
+
+void CudaQueue::zero(void* to, int64_t bytes) {
+  if (bytes == 0) return;
+  device_.use();
+  check(cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), stream_), "device memory is not set");
+}
+
+EventPtr CudaQueue::record() {
+  device_.use();
+  return std::make_shared<CudaEvent>(device_, stream_);
+}
+
+void CudaQueue::wait_for(const EventPtr& event) {
+  device_.use();
+  check(cudaStreamWaitEvent(stream_, static_cast<CudaEvent&>(*event).get(), 0),
+        "a stream cannot wait");
+}
+
+void CudaQueue::finish() {
+  device_.use();
+  check(cudaStreamSynchronize(stream_), "the device failed");
+}
+
+cublasLtHandle_t CudaQueue::cublas() {
+  if (cublas_ == nullptr && cublasLtCreate(&cublas_) != CUBLAS_STATUS_SUCCESS) {
+    cublas_ = nullptr;
+    throw Error(MOPT_DEVICE, "cuBLASLt cannot be started; is the device's memory full?");
+  }
+  return cublas_;
+}
+
+void* CudaQueue::workspace(int64_t bytes) {
+  if (bytes > workspace_bytes_) {
+    workspace_.reset();
+    workspace_bytes_ = 0;
+    workspace_ = take(bytes);
+    workspace_bytes_ = bytes;
+  }
+  return workspace_.get();
+}
+
+}  // namespace mopt::compute::cuda

@@ -1,0 +1,95 @@
+// What the host finds in this library.
+#include <cuda_runtime.h>
+
+#include <memory>
+
+#include "host/compute/cuda/check.hpp"
+#include "host/compute/cuda/device.hpp"
+#include "host/compute/cuda/kernels.hpp"
+#include "host/compute/device_library.hpp"
+
+namespace mopt::compute {
+
+const char* cuda_part_build() {
+  return MOPT_BUILD_ID " " __VERSION__;
+}
+
+namespace cuda {
+namespace {
+
+constexpr int kOldest = 80;  // Ampere: bf16 products
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+[[noreturn]] void not_usable(const std::string& what, const std::string& remedy) {
+  throw Error(MOPT_DEVICE, what + "; " + remedy);
+}
+
+void check_driver() {
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (driver == 0) {
+    not_usable("no NVIDIA driver is here (libcuda.so.1)", "install one, or use --device cpu");
+  }
+  // Newer minor versions of one major version run on an older driver.
+  if (driver / 1000 < runtime / 1000) {
+    not_usable(
+        "the driver speaks CUDA " + version_text(driver) + ", expected " + version_text(runtime),
+        "update the driver, or use --device cpu");
+  }
+}
+
+int count_devices() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return count;
+  const std::string reason =
+      status == cudaSuccess || status == cudaErrorNoDevice
+          ? "the driver is here, but no device is visible to it"
+          : std::string("the driver refuses its devices: ") + cudaGetErrorString(status);
+  not_usable(reason, "look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
+}
+
+Device* open(int index) {
+  check_driver();
+  const int count = count_devices();
+  if (index >= count) {
+    not_usable("there is no CUDA device " + std::to_string(index) + "; " + std::to_string(count) +
+                   (count == 1 ? " is here, cuda:0" : " are here"),
+               "choose one of them");
+  }
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "the device tells nothing of itself");
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  DeviceInfo info{index, properties.name, "CUDA " + version_text(driver),
+                  properties.major * 10 + properties.minor,
+                  static_cast<int64_t>(properties.totalGlobalMem)};
+  if (info.capability < kOldest) {
+    not_usable(info.name + " has compute capability " + std::to_string(properties.major) + "." +
+                   std::to_string(properties.minor) + ", expected 8.0 or newer",
+               "use --device cpu");
+  }
+  check(cudaSetDevice(index), "the device cannot be used");
+  // Waiting threads sleep; creates the context, where a device in use by one process alone shows.
+  check(cudaInitDevice(index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid),
+        "the device cannot be used");
+  check(cudaFree(nullptr), "the device cannot be used");
+  return new CudaDevice(std::move(info));  // lives as long as the process
+}
+
+}  // namespace
+
+const DeviceKernels& CudaDevice::kernels() const {
+  return cuda_kernels();
+}
+
+}  // namespace cuda
+}  // namespace mopt::compute
+
+extern "C" __attribute__((visibility("default"))) const mopt::compute::CudaPart mopt_cuda_part;
+const mopt::compute::CudaPart mopt_cuda_part{MOPT_BUILD_ID " " __VERSION__,
+                                             mopt::compute::cuda::open};

@@ -1,0 +1,39 @@
+#include "host/compute/device_library.hpp"
+
+#include <dlfcn.h>
+
+#include <cstring>
+
+#include "mopt/error.hpp"
+
+namespace mopt::compute {
+
+namespace fs = std::filesystem;
+
+const char* cuda_part_build() {
+  return MOPT_BUILD_ID " " __VERSION__;
+}
+
+Device& open_cuda(const fs::path& executable, int index) {
+  const fs::path file = executable.parent_path().parent_path() / "lib/mopt/libmopt_cuda.so";
+  std::error_code failed;
+  if (!fs::exists(file, failed)) {
+    throw Error(MOPT_NOT_FOUND, "this build has no CUDA part (searched: " + file.string() +
+                                    "); build with nvcc, or use --device cpu");
+  }
+  // Never closed: the driver's threads and destructors outlive every use.
+  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    throw Error(MOPT_NOT_FOUND, std::string("the CUDA part cannot be loaded: ") + dlerror() +
+                                    "; put the CUDA libraries that it names into the library path");
+  }
+  const auto* part = static_cast<const CudaPart*>(dlsym(library, kCudaPartSymbol));
+  if (part == nullptr || std::strcmp(part->build, cuda_part_build()) != 0) {
+    throw Error(MOPT_NOT_FOUND, "the CUDA part " + file.string() + " is of another build (" +
+                                    (part == nullptr ? "unknown" : part->build) + ", expected " +
+                                    cuda_part_build() + "); install both from one build");
+  }
+  return *part->open(index);
+}
+
+}  // namespace mopt::compute
