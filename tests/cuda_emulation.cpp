@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <csetjmp>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -37,7 +38,9 @@ class Stack {
 enum class State { kReady, kAtBarrier, kAtWarp, kFinished };
 
 struct Fiber {
-  ucontext_t context{};
+  ucontext_t context{};  // its first entry; later ones go through `place`
+  std::jmp_buf place{};
+  bool entered = false;
   Stack stack;
   Indices indices{};
   State state = State::kReady;
@@ -75,7 +78,7 @@ class Block {
 
  private:
   static void enter();
-  void start(Fiber& fiber);
+  void prepare(Fiber& fiber);
   void resume(Fiber& fiber);
   bool release();
   bool release_warp(size_t first);
@@ -86,7 +89,8 @@ class Block {
   std::vector<std::unique_ptr<Fiber>> fibers_;
   size_t count_ = 0;
   Fiber* current_ = nullptr;
-  ucontext_t scheduler_{};
+  std::jmp_buf scheduler_{};
+  void* scheduler_fake_stack_ = nullptr;
   std::unique_ptr<std::byte[]> shared_;
   const void* scheduler_stack_ = nullptr;
   size_t scheduler_stack_bytes_ = 0;
@@ -97,52 +101,54 @@ Block& the_block() {
   return block;
 }
 
+// A fiber lives through many blocks: between two of them it waits here.
 void Block::enter() {
   Block& block = the_block();
-  Fiber& fiber = *block.current_;
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack_, &block.scheduler_stack_bytes_);
 #endif
-  (*block.thread_)();
-  fiber.state = State::kFinished;
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(nullptr, block.scheduler_stack_, block.scheduler_stack_bytes_);
-#endif
-  setcontext(&block.scheduler_);
+  for (;;) {
+    (*block.thread_)();
+    block.current_->state = State::kFinished;
+    block.wait();
+  }
 }
 
-void Block::start(Fiber& fiber) {
+void Block::prepare(Fiber& fiber) {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(fiber.stack.memory(), kStackBytes);
 #endif
   getcontext(&fiber.context);
   fiber.context.uc_stack = {fiber.stack.memory(), 0, kStackBytes};
   fiber.context.uc_link = nullptr;
-  fiber.state = State::kReady;
   fiber.fake_stack = nullptr;
   makecontext(&fiber.context, enter, 0);
 }
 
+// A jump costs no system call, as swapcontext does.
 void Block::resume(Fiber& fiber) {
   current_ = &fiber;
 #if defined(__SANITIZE_ADDRESS__)
-  void* own = nullptr;
-  __sanitizer_start_switch_fiber(&own, fiber.stack.memory(), kStackBytes);
+  __sanitizer_start_switch_fiber(&scheduler_fake_stack_, fiber.stack.memory(), kStackBytes);
 #endif
-  swapcontext(&scheduler_, &fiber.context);
+  if (_setjmp(scheduler_) == 0) {
+    if (fiber.entered) _longjmp(fiber.place, 1);
+    fiber.entered = true;
+    prepare(fiber);
+    setcontext(&fiber.context);
+  }
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(scheduler_fake_stack_, nullptr, nullptr);
 #endif
 }
 
 void Block::wait() {
-  Fiber& fiber = *current_;
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&fiber.fake_stack, scheduler_stack_, scheduler_stack_bytes_);
+  __sanitizer_start_switch_fiber(&current_->fake_stack, scheduler_stack_, scheduler_stack_bytes_);
 #endif
-  swapcontext(&fiber.context, &scheduler_);
+  if (_setjmp(current_->place) == 0) _longjmp(scheduler_, 1);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fiber.fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
+  __sanitizer_finish_switch_fiber(current_->fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
 #endif
 }
 
@@ -235,7 +241,7 @@ void Block::run(uint3 index, dim3 grid, dim3 size, size_t shared_bytes,
     const auto t = static_cast<unsigned>(i);
     fibers_[i]->indices = {
         {t % size.x, t / size.x % size.y, t / size.x / size.y}, index, size, grid};
-    start(*fibers_[i]);
+    fibers_[i]->state = State::kReady;
   }
   for (;;) {
     size_t finished = 0;
@@ -245,7 +251,10 @@ void Block::run(uint3 index, dim3 grid, dim3 size, size_t shared_bytes,
       finished += fiber.state == State::kFinished ? 1 : 0;
     }
     if (finished == count_) return;
-    if (!release()) fail();
+    if (release()) continue;
+    for (size_t i = 0; i < count_; ++i)
+      fibers_[i]->entered = false;
+    fail();
   }
 }
 

@@ -22,7 +22,8 @@ struct Block {
 class Memory {
  public:
   void* allocate(size_t bytes) {
-    const size_t pages = std::max<size_t>(1, (bytes + kPage - 1) / kPage);
+    bytes = std::max<size_t>(bytes, 1);
+    const size_t pages = (bytes + kPage - 1) / kPage;
     const size_t mapped = (pages + 1) * kPage;
     void* p = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) std::abort();

@@ -11,7 +11,10 @@ struct Shape {
   int64_t shift = 0;  // elements behind an aligned address
 };
 
-// Encoding, and decoding to each type. `plain`: shapes that the format takes.
+// Equal numbers with equal signs, or NaN in both.
+bool same_numbers(const Blob& a, const Blob& b);
+
+// Encoding, and decoding to each type.
 void check_weights_on_device(const mopt_component& component, const std::vector<Option>& options,
                              const std::vector<Shape>& shapes);
 

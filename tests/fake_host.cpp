@@ -196,8 +196,9 @@ Blob Quantizer::quantize_input(mopt_operand operand, const Blob& x, const float*
   Placed in(host_, x), out(host_, blob(x.dtype, x.shape));
   check(vtable_->quantize_input(self_, host_.exec(), operand, in.get(), scale, out.get()));
   check(vtable_->quantize_input(self_, host_.exec(), operand, in.get(), scale, in.get()));
-  CHECK(in.read().bytes == out.read().bytes);
-  return out.read();
+  const Blob got = out.read();
+  CHECK(in.read().bytes == got.bytes);
+  return got;
 }
 
 void Quantizer::check_as_planned(const std::map<std::string, Blob>& planned,

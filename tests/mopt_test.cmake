@@ -17,12 +17,9 @@ function(mopt_emulated target)
     cmake_path(GET source PARENT_PATH folder)
     cmake_path(GET source STEM stem)
     set(output ${CMAKE_CURRENT_BINARY_DIR}/${target}_emulated/${stem}.cpp)
-    # What C++ has no word for: an array of a size that the launch gives.
-    string(CONCAT rewrite "1i #line 1 \"${source}\"\n"
-      "s/extern __shared__ ([^;]*[^ ]) *\\b(\\w+)\\[\\];/"
-      "auto* \\2 = static_cast<std::remove_cvref_t<\\1>*>(mopt::emulation::dynamic_shared());/")
-    add_custom_command(OUTPUT ${output} DEPENDS ${source} VERBATIM
-      COMMAND sed -E ${rewrite} ${source} > ${output})
+    set(script ${CMAKE_SOURCE_DIR}/tests/emulate_cuda.cmake)
+    add_custom_command(OUTPUT ${output} DEPENDS ${source} ${script} VERBATIM
+      COMMAND ${CMAKE_COMMAND} -DSOURCE=${source} -DOUTPUT=${output} -P ${script})
     target_sources(${target} PRIVATE ${output})
     target_include_directories(${target} PRIVATE ${folder})
   endforeach()
