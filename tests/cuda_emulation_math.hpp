@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <cfenv>
 #include <cmath>
 #include <cstdint>
 
@@ -35,6 +36,15 @@ inline double max(double a, double b) {
 
 inline float __fadd_rn(float a, float b) {
   return a + b;
+}
+// With the rounding of the next operation set; volatile, or it is done before.
+inline float __fadd_ru(float a, float b) {
+  const int before = std::fegetround();
+  std::fesetround(FE_UPWARD);
+  volatile float x = a;
+  const volatile float sum = x + b;
+  std::fesetround(before);
+  return sum;
 }
 inline float __fsub_rn(float a, float b) {
   return a - b;
@@ -87,15 +97,13 @@ inline int __clz(uint32_t x) {
 inline int __ffs(uint32_t x) {
   return x == 0 ? 0 : std::countr_zero(x) + 1;
 }
-// Bytes of b:a, chosen by the nibbles of `selector`; bit 3 of one spreads the byte's sign.
+// Bytes of b:a, chosen by the three lower bits of each nibble of `selector`.
 inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
   const uint64_t both = static_cast<uint64_t>(b) << 32 | a;
   uint32_t result = 0;
   for (int i = 0; i < 4; ++i) {
-    const uint32_t choice = selector >> (4 * i) & 15u;
-    const auto byte = static_cast<uint32_t>(both >> (8 * (choice & 7u)) & 0xFFu);
-    const uint32_t sign = (byte & 0x80u) != 0 ? 0xFFu : 0u;
-    result |= ((choice & 8u) != 0 ? sign : byte) << (8 * i);
+    const uint32_t choice = selector >> (4 * i) & 7u;
+    result |= static_cast<uint32_t>(both >> (8 * choice) & 0xFFu) << (8 * i);
   }
   return result;
 }

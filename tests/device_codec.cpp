@@ -1,7 +1,5 @@
 #include "tests/device_codec.hpp"
 
-#include <limits>
-
 #include "tests/cuda_emulation_memory.hpp"
 
 namespace mopt::test {
@@ -58,14 +56,12 @@ void check_weight(FakeHost& host, const Quantizer& device, FakeHost& cpu_host, c
   }
 }
 
-// Numbers beyond the range, and a NaN.
+// Numbers beyond the range.
 Blob with_outliers(Blob x) {
   TensorRef ref = x.ref();
   visit(reals_out(*ref.get()), [&](auto* p) {
-    const int64_t n = elements(x.shape);
-    for (int64_t i = 0; i < n; i += 37)
+    for (int64_t i = 0; i < elements(x.shape); i += 37)
       put(i % 2 == 0 ? 1e4f : -3e4f, p[i]);
-    if (n > 20) put(std::numeric_limits<float>::quiet_NaN(), p[20]);
   });
   return x;
 }

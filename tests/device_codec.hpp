@@ -19,7 +19,7 @@ void check_weights_on_device(const mopt_component& component, const std::vector<
                              const std::vector<Shape>& shapes);
 
 // Inputs (and K and V, where it holds them) of bf16 and f32: without a stored scale, and with one
-// where the format stores one; elements beyond the range and NaN too.
+// where the format stores one, elements beyond its range too.
 void check_inputs_on_device(const mopt_component& component, const std::vector<Option>& options,
                             const std::vector<Shape>& shapes);
 

@@ -5,9 +5,9 @@
 namespace mopt::fp8::device {
 namespace {
 
-using mopt::cuda::kRun;
-using mopt::cuda::ScaleGrid;
-using mopt::cuda::Words;
+using cuda::kRun;
+using cuda::ScaleGrid;
+using cuda::Words;
 
 struct Codec {
   static constexpr float kMax = e4m3::kMax;
@@ -19,24 +19,24 @@ struct Codec {
     Words codes;
 #pragma unroll
     for (int w = 0; w < 4; ++w) {
-      codes.at[w] = mopt::cuda::e4m3_two(q[4 * w], q[4 * w + 1]) |
-                    mopt::cuda::e4m3_two(q[4 * w + 2], q[4 * w + 3]) << 16;
+      codes.at[w] =
+          cuda::e4m3_two(q[4 * w], q[4 * w + 1]) | cuda::e4m3_two(q[4 * w + 2], q[4 * w + 3]) << 16;
     }
     return codes;
   }
   static __device__ void decode_run(const Words& codes, float (&x)[kRun]) {
 #pragma unroll
     for (int i = 0; i < kRun; i += 2)
-      mopt::cuda::e4m3_values(codes.at[i / 4] >> (i % 4 * 8), x[i], x[i + 1]);
+      cuda::e4m3_values(codes.at[i / 4] >> (i % 4 * 8), x[i], x[i + 1]);
   }
   static __device__ void round_run(float (&q)[kRun]) {
     decode_run(encode_run(q), q);
   }
 };
 
-using Kernels = mopt::cuda::Runs<Codec>;
+using Kernels = cuda::Runs<Codec>;
 
-static_assert(mopt::cuda::TileGroups::kTile == kTile);
+static_assert(cuda::TileGroups::kTile == kTile);
 
 }  // namespace
 

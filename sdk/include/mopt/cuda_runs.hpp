@@ -6,11 +6,9 @@
 // aligned, take the obvious kernels, element by element.
 #pragma once
 
-#include "mopt/cuda.hpp"
+#include "mopt/cuda_range.hpp"
 
 #if defined(__CUDACC__) || defined(MOPT_CUDA_EMULATION)
-
-#  include "mopt/numeric/range.hpp"
 
 namespace mopt::cuda {
 
@@ -20,19 +18,6 @@ namespace mopt::cuda {
 //   Words encode_run(const float (&)[16]); void decode_run(Words, float (&)[16]);
 //   void round_run(float (&)[16]);
 // Quotients carry the sign of their element, zeros too.
-
-// absmax -> scale: range.hpp's scale_of, or its bounded_scale where `least` is not 0.
-struct ScaleRule {
-  float bound, least;
-  static ScaleRule plain(float bound) { return {bound, 0}; }
-  static ScaleRule bounded(float bound, Real source) {
-    return {bound, source == Real::kF16 ? fp16::kMinNormal : 0x1p-126f};
-  }
-  __device__ float operator()(float absmax) const {
-    const float scale = __fdiv_rn(fmaxf(absmax, least), bound);
-    return absmax > 0 && scale > 0 ? scale : 1.0f;
-  }
-};
 
 // What becomes of elements: their codes, the quotient rounded to the source's type first or not.
 template <class T, class Codec, bool kSourceType>
@@ -79,16 +64,6 @@ struct ToValues {
 
 // ---- one scale for all -------------------------------------------------------------------------
 
-// A scale that the host knows, or the range that a kernel before has found.
-struct SharedScale {
-  float value;
-  const uint32_t* absmax;  // bits of a float32 >= 0; null: `value` holds
-  ScaleRule rule;
-  __device__ float get() const {
-    return absmax != nullptr ? rule(std::bit_cast<float>(*absmax)) : value;
-  }
-};
-
 // A thread takes 16 elements. `packed`: runs are aligned. `scale_out`: null, or [] for the scale.
 template <class T, class Emit>
 __global__ void __launch_bounds__(kThreads)
@@ -104,24 +79,6 @@ __global__ void __launch_bounds__(kThreads)
   }
   for (int64_t i = first; i < n && i < first + kRun; ++i)
     emit.one(x[i], scale, i);
-}
-
-// max |x| into *most, which holds zero bits before; a maximum needs no order to be the same.
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    find_absmax(const T* x, int64_t n, int packed, uint32_t* most) {
-  float found = 0;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads * kRun;
-  for (int64_t first = global_thread() * kRun; first < n; first += step) {
-    if (packed != 0 && first + kRun <= n) {
-      found = fmaxf(found, run_absmax(load_run(x + first)));
-      continue;
-    }
-    for (int64_t i = first; i < n && i < first + kRun; ++i)
-      found = fmaxf(found, fabsf(to_float(x[i])));
-  }
-  found = block_max(found);
-  if (threadIdx.x == 0) atomicMax(most, std::bit_cast<uint32_t>(found));
 }
 
 // ---- a scale per group of a matrix -------------------------------------------------------------
@@ -255,8 +212,7 @@ class Runs {
   static void encode(const Exec& exec, Reals x, int64_t n, float scale, float* scale_out,
                      uint8_t* codes) {
     visit(x, [&]<class T>(const T* p) {
-      map(exec, p, n, SharedScale{scale, nullptr, {}}, scale_out,
-          ToCodes<T, Codec, kSourceType>{codes});
+      map(exec, p, n, SharedScale::known(scale), scale_out, ToCodes<T, Codec, kSourceType>{codes});
     });
   }
   // With bounded scales, one per row or tile, to `scales`.
@@ -284,21 +240,14 @@ class Runs {
   // x and out are of the same type and may be the same memory.
   static void round_trip(const Exec& exec, Reals x, int64_t n, float scale, RealsOut out) {
     visit(x, [&]<class T>(const T* p) {
-      map(exec, p, n, SharedScale{scale, nullptr, {}}, nullptr, to_values(p, out));
+      map(exec, p, n, SharedScale::known(scale), nullptr, to_values(p, out));
     });
   }
   // With the scale of the range that x has.
   static void round_trip(const Exec& exec, Reals x, int64_t n, RealsOut out) {
-    const Tensor absmax = exec.alloc(kU32, {});
-    zero(exec, absmax.data<void>(), sizeof(uint32_t));
-    visit(x, [&]<class T>(const T* p) {
-      auto* found = absmax.data<uint32_t>();
-      // Enough to fill any device of today.
-      const int64_t blocks = std::min<int64_t>(grid_of((n + kRun - 1) / kRun).blocks, 1024);
-      launch(find_absmax<T>, {blocks, kThreads}, exec, p, n, aligned(p) ? 1 : 0, found);
-      map(exec, p, n, SharedScale{0, found, ScaleRule::plain(Codec::kMax)}, nullptr,
-          to_values(p, out));
-    });
+    const Tensor range = absmax_of(exec, x, n);
+    const SharedScale scale = SharedScale::of_range(range, Codec::kMax);
+    visit(x, [&]<class T>(const T* p) { map(exec, p, n, scale, nullptr, to_values(p, out)); });
   }
   // With the scale of each row's range.
   static void round_trip_rows(const Exec& exec, const Matrix& m, RealsOut out) {
@@ -311,12 +260,7 @@ class Runs {
  private:
   template <class T>
   static ToValues<T, Codec> to_values(const T*, RealsOut out) {
-    T* to = nullptr;
-    visit(out, [&]<class U>(U* typed) {
-      if constexpr (std::is_same_v<T, U>) to = typed;
-    });
-    if (to != nullptr || out.data == nullptr) return {to};
-    throw Error(MOPT_UNSUPPORTED, "an input is quantized to its own type only; convert it first");
+    return {own_type<T>(out)};
   }
 
   template <class T, class Emit>
