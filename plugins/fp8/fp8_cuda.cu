@@ -15,23 +15,11 @@ struct Codec {
   static __device__ float decode(uint8_t code) { return e4m3::decode(code); }
   static __device__ float round(float q) { return decode(encode(q)); }
 
-  static __device__ Words encode_run(const float (&q)[kRun]) {
-    Words codes;
-#pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      codes.at[w] =
-          cuda::e4m3_two(q[4 * w], q[4 * w + 1]) | cuda::e4m3_two(q[4 * w + 2], q[4 * w + 3]) << 16;
-    }
-    return codes;
-  }
+  static __device__ Words encode_run(const float (&q)[kRun]) { return cuda::e4m3_run(q); }
   static __device__ void decode_run(const Words& codes, float (&x)[kRun]) {
-#pragma unroll
-    for (int i = 0; i < kRun; i += 2)
-      cuda::e4m3_values(codes.at[i / 4] >> (i % 4 * 8), x[i], x[i + 1]);
+    cuda::e4m3_run_values(codes, x);
   }
-  static __device__ void round_run(float (&q)[kRun]) {
-    decode_run(encode_run(q), q);
-  }
+  static __device__ void round_run(float (&q)[kRun]) { decode_run(encode_run(q), q); }
 };
 
 using Kernels = cuda::Runs<Codec>;

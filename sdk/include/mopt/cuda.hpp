@@ -216,11 +216,17 @@ __device__ void round_to_type(float (&x)[kRun]) {
 
 namespace detail {
 
-// The larger magnitude of each half of two words; a NaN loses against a number.
+// The larger magnitude of each half of two words, its sign undefined; a NaN loses against a number.
 template <class T>
 __device__ uint32_t larger_magnitudes(uint32_t a, uint32_t b) {
-#  if defined(__CUDA_ARCH__)
-  uint32_t most;
+  uint32_t most = 0;
+#  if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+  if constexpr (std::is_same_v<T, Bf16>) {
+    asm("max.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(most) : "r"(a), "r"(b));
+  } else {
+    asm("max.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(most) : "r"(a), "r"(b));
+  }
+#  elif defined(__CUDA_ARCH__)
   if constexpr (std::is_same_v<T, Bf16>) {
     asm("{.reg .b32 x, y; abs.bf16x2 x, %1; abs.bf16x2 y, %2; max.bf16x2 %0, x, y;}"
         : "=r"(most)
@@ -230,9 +236,7 @@ __device__ uint32_t larger_magnitudes(uint32_t a, uint32_t b) {
         : "=r"(most)
         : "r"(a), "r"(b));
   }
-  return most;
 #  else
-  uint32_t most = 0;
   for (int shift = 0; shift < 32; shift += 16) {
     const T pair[] = {T{static_cast<uint16_t>(a >> shift & 0x7FFFu)},
                       T{static_cast<uint16_t>(b >> shift & 0x7FFFu)}};
@@ -240,8 +244,8 @@ __device__ uint32_t larger_magnitudes(uint32_t a, uint32_t b) {
     const bool second = y > x || x != x;
     most |= static_cast<uint32_t>(pair[second ? 1 : 0].bits) << shift;
   }
-  return most;
 #  endif
+  return most;
 }
 
 }  // namespace detail
@@ -263,7 +267,7 @@ __device__ float run_absmax(const Raw<T>& raw) {
       most = detail::larger_magnitudes<T>(most, raw.at[i / 4].at[i % 4]);
     const float low = to_float(T{static_cast<uint16_t>(most)});
     const float high = to_float(T{static_cast<uint16_t>(most >> 16)});
-    return fmaxf(fmaxf(low, 0.0f), high);
+    return fmaxf(fmaxf(fabsf(low), 0.0f), fabsf(high));
   }
 }
 
@@ -308,6 +312,19 @@ __device__ void with_divider(float scale, float absmax, const Fn& fn) {
   }
 }
 
+// x within [low, high]; NaN stays NaN.
+__device__ inline float clamp(float x, float low, float high) {
+#  if defined(__CUDA_ARCH__)
+  float bounded;
+  asm("{.reg .f32 t; min.NaN.f32 t, %1, %3; max.NaN.f32 %0, t, %2;}"
+      : "=f"(bounded)
+      : "f"(x), "f"(low), "f"(high));
+  return bounded;
+#  else
+  return x < low ? low : (x > high ? high : x);
+#  endif
+}
+
 // ---- E4M3 --------------------------------------------------------------------------------------
 
 // Codes of two numbers, the first in the low byte, as e4m3::encode but for the sign of a NaN.
@@ -330,6 +347,21 @@ __device__ inline void e4m3_values(uint32_t codes, float& low, float& high) {
   low = e4m3::decode(static_cast<uint8_t>(codes));
   high = e4m3::decode(static_cast<uint8_t>(codes >> 8));
 #  endif
+}
+
+// The same for a run.
+__device__ inline Words e4m3_run(const float (&x)[kRun]) {
+  Words codes;
+#  pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    codes.at[w] = e4m3_two(x[4 * w], x[4 * w + 1]) | e4m3_two(x[4 * w + 2], x[4 * w + 3]) << 16;
+  }
+  return codes;
+}
+__device__ inline void e4m3_run_values(const Words& codes, float (&x)[kRun]) {
+#  pragma unroll
+  for (int i = 0; i < kRun; i += 2)
+    e4m3_values(codes.at[i / 4] >> (i % 4 * 8), x[i], x[i + 1]);
 }
 
 }  // namespace mopt::cuda

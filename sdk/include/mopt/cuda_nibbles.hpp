@@ -21,7 +21,12 @@ __device__ inline uint32_t exponent(float a) {
   return std::bit_cast<uint32_t>(fmaxf(a, 1.0f)) >> 23;
 }
 __device__ inline float base(uint32_t exponent) {
-  return std::bit_cast<float>(exponent * (1u << 23) + kUp);
+  uint32_t bits = exponent * (1u << 23) + kUp;
+#  if defined(__CUDA_ARCH__)
+  // The compiler would make two instructions of it, by masking what `exponent` was taken from.
+  asm("mad.lo.u32 %0, %1, 0x800000, %2;" : "=r"(bits) : "r"(exponent), "n"(kUp));
+#  endif
+  return std::bit_cast<float>(bits);
 }
 // bits(sum) - bits(base) + 2 * (exponent - 127) less a constant, which nibbles() adds for all.
 constexpr uint32_t kLess = kUp + 2 * 127;
