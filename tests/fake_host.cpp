@@ -5,14 +5,17 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/cuda_emulation_memory.hpp"
+
 namespace mopt::test {
 
-FakeHost::FakeHost() {
+FakeHost::FakeHost(On on) {
   table_.abi = {sizeof(mopt_host), MOPT_ABI_MAJOR, MOPT_ABI_MINOR, "fake", "0", get_service, log};
-  exec_ = {sizeof(mopt_exec), 0, {kDLCPU, 0}, nullptr, &table_.abi};
+  const DLDeviceType device = on == On::kCpu ? kDLCPU : kDLCUDA;
+  exec_ = {sizeof(mopt_exec), 0, {device, 0}, nullptr, &table_.abi};
 }
 
-mopt_error* FakeHost::alloc(const mopt_exec*, DLDataType dtype, int32_t ndim,
+mopt_error* FakeHost::alloc(const mopt_exec* exec, DLDataType dtype, int32_t ndim,
                             const int64_t* extents, DLManagedTensorVersioned** out) noexcept {
   return guard([&] {
     auto owned = std::make_unique<Owned>();
@@ -20,16 +23,23 @@ mopt_error* FakeHost::alloc(const mopt_exec*, DLDataType dtype, int32_t ndim,
     const TensorRef header(nullptr, dtype, owned->shape);
     owned->strides.assign(header.get()->strides, header.get()->strides + ndim);
     const uint64_t bytes = nbytes(*header);
-    void* memory = std::aligned_alloc(256, (bytes + 511) / 256 * 256);
-    std::memset(memory, 0xA5, bytes);
+    const bool cuda = exec->device.device_type == kDLCUDA;
+    void* memory =
+        cuda ? emulation::allocate(bytes) : std::aligned_alloc(256, (bytes + 511) / 256 * 256);
+    if (!cuda) std::memset(memory, 0xA5, bytes);
     owned->managed = {};
     owned->managed.dl_tensor = *header;
+    owned->managed.dl_tensor.device = exec->device;
     owned->managed.dl_tensor.data = memory;
     owned->managed.dl_tensor.shape = owned->shape.data();
     owned->managed.dl_tensor.strides = owned->strides.data();
     owned->managed.manager_ctx = owned.get();
     owned->managed.deleter = [](DLManagedTensorVersioned* t) {
-      std::free(t->dl_tensor.data);
+      if (t->dl_tensor.device.device_type == kDLCUDA) {
+        emulation::release(t->dl_tensor.data);
+      } else {
+        std::free(t->dl_tensor.data);
+      }
       delete static_cast<Owned*>(t->manager_ctx);
     };
     *out = &owned.release()->managed;
@@ -59,6 +69,31 @@ void FakeHost::log(const mopt_host* host, mopt_log_level level, mopt_str compone
   if (level != MOPT_LOG_WARN) return;
   reinterpret_cast<const Table*>(host)->owner->warnings.push_back(
       std::string(view(component)) + ": " + std::string(view(message)));
+}
+
+Placed::Placed(const FakeHost& host, const Blob& blob) {
+  const size_t bytes = blob.bytes.size();
+  const auto shift = static_cast<size_t>(host.shift * blob.dtype.bits / 8);
+  if (host.on_device()) {
+    device_ = emulation::allocate(bytes + shift);
+    const emulation::Access access;
+    char* start = static_cast<char*>(device_) + shift;
+    std::memcpy(start, blob.bytes.data(), bytes);
+    ref_ = TensorRef(start, blob.dtype, blob.shape);
+    ref_.get()->device = {kDLCUDA, 0};
+  } else {
+    bytes_ = std::string(shift, '\xA5') + blob.bytes;
+    ref_ = TensorRef(bytes_.data() + shift, blob.dtype, blob.shape);
+  }
+}
+
+Placed::~Placed() {
+  if (device_ != nullptr) emulation::release(device_);
+}
+
+Blob Placed::read() const {
+  const emulation::Access access;
+  return blob(*ref_);
 }
 
 FilledSettings::FilledSettings(const mopt_component& component, std::vector<Option> given)
@@ -119,12 +154,13 @@ std::map<std::string, Blob> Quantizer::plan(const Blob& weight, const std::strin
 
 std::map<std::string, Blob> Quantizer::quantize(const WeightCase& c) const {
   std::map<std::string, Blob> out;
-  const TensorRef weight = c.weight.ref();
+  Placed weight(host_, c.weight);
   const mopt_weight_job job{sizeof(mopt_weight_job), 0, str(c.name), weight.get(), c.absmax,
                             c.group_absmax};
   const auto put = [](void* ctx, mopt_str name, DLManagedTensorVersioned* t) noexcept {
     auto& emitted = *static_cast<std::map<std::string, Blob>*>(ctx);
     const Tensor owner(t);
+    const emulation::Access access;
     emitted[std::string(mopt::view(name))] = blob(*owner);
     return static_cast<mopt_error*>(nullptr);
   };
@@ -135,20 +171,19 @@ std::map<std::string, Blob> Quantizer::quantize(const WeightCase& c) const {
 
 Blob Quantizer::dequantize(const std::map<std::string, Blob>& parts, int64_t rows, int64_t cols,
                            DLDataType dtype) const {
-  std::vector<TensorRef> refs;
-  refs.reserve(parts.size());
+  std::vector<std::unique_ptr<Placed>> placed;
   std::vector<mopt_named_tensor> named;
   for (const auto& [role, part] : parts) {
-    named.push_back({str(role), refs.emplace_back(part.ref()).get()});
+    placed.push_back(std::make_unique<Placed>(host_, part));
+    named.push_back({str(role), placed.back()->get()});
   }
   const std::string name = "w";
   const mopt_qtensor q{
       sizeof(mopt_qtensor), static_cast<uint32_t>(named.size()), str(name), rows, cols,
       named.data()};
-  Blob out = blob(dtype, {rows, cols});
-  TensorRef target = out.ref();
-  check(vtable_->dequantize(self_, host_.exec(), &q, target.get()));
-  return out;
+  Placed out(host_, blob(dtype, {rows, cols}));
+  check(vtable_->dequantize(self_, host_.exec(), &q, out.get()));
+  return out.read();
 }
 
 float Quantizer::input_scale(mopt_operand operand, float absmax) const {
@@ -158,11 +193,12 @@ float Quantizer::input_scale(mopt_operand operand, float absmax) const {
 }
 
 Blob Quantizer::quantize_input(mopt_operand operand, const Blob& x, const float* scale) const {
-  Blob out = blob(x.dtype, x.shape);
-  const TensorRef in = x.ref();
-  TensorRef target = out.ref();
-  check(vtable_->quantize_input(self_, host_.exec(), operand, in.get(), scale, target.get()));
-  return out;
+  Placed in(host_, x), out(host_, blob(x.dtype, x.shape));
+  check(vtable_->quantize_input(self_, host_.exec(), operand, in.get(), scale, out.get()));
+  check(vtable_->quantize_input(self_, host_.exec(), operand, in.get(), scale, in.get()));
+  const Blob got = out.read();
+  CHECK(in.read().bytes == got.bytes);
+  return got;
 }
 
 void Quantizer::check_as_planned(const std::map<std::string, Blob>& planned,

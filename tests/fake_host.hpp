@@ -41,13 +41,18 @@ inline Blob blob(const DLTensor& t) {
 
 class FakeHost {
  public:
-  FakeHost();
+  // kEmulatedCuda: memory and execs of the device of cuda_emulation.hpp.
+  enum class On { kCpu, kEmulatedCuda };
+  explicit FakeHost(On on = On::kCpu);
   FakeHost(const FakeHost&) = delete;
   FakeHost& operator=(const FakeHost&) = delete;
   const mopt_host* host() const { return &table_.abi; }
   const mopt_exec* exec() const { return &exec_; }
+  bool on_device() const { return exec_.device.device_type == kDLCUDA; }
   // "component: message", in the order of their arrival.
   std::vector<std::string> warnings;
+  // How many elements tensors that a test passes lie behind an aligned address.
+  int64_t shift = 0;
 
  private:
   struct Owned {
@@ -71,6 +76,22 @@ class FakeHost {
   };
   Table table_{{}, this};
   mopt_exec exec_{};
+};
+
+// A tensor where the host's calls run: in the test's own memory, or copied to the device.
+class Placed {
+ public:
+  Placed(const FakeHost& host, const Blob& blob);
+  Placed(const Placed&) = delete;
+  Placed& operator=(const Placed&) = delete;
+  ~Placed();
+  DLTensor* get() { return ref_.get(); }
+  Blob read() const;
+
+ private:
+  TensorRef ref_;
+  void* device_ = nullptr;
+  std::string bytes_;
 };
 
 // An option's value for create(): an integer, a number or a text.
@@ -124,6 +145,7 @@ class Quantizer {
   Blob dequantize(const std::map<std::string, Blob>& parts, int64_t rows, int64_t cols,
                   DLDataType dtype = kF32) const;
   float input_scale(mopt_operand operand, float absmax) const;
+  // Into other memory than x, and then the same in place; both have to agree.
   Blob quantize_input(mopt_operand operand, const Blob& x, const float* scale) const;
 
  private:

@@ -38,6 +38,8 @@ class Event {
   virtual ~Event() = default;
   virtual bool passed() = 0;
   virtual void wait() = 0;  // the calling thread sleeps until it has passed
+  // Of the device's time between two events of one queue, both passed.
+  virtual double seconds_after(Event& earlier) = 0;
 };
 using EventPtr = std::shared_ptr<Event>;
 

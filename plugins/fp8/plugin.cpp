@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "fp8.hpp"
+#include "fp8_cuda.hpp"
 #include "mopt/numeric/e4m3.hpp"
 #include "mopt/numeric/range.hpp"
 #include "mopt/quantizer.hpp"
@@ -28,6 +28,7 @@ class Fp8 {
   static constexpr const char* summary = "8-bit float E4M3 with float32 scales";
   static constexpr std::array options = kOptions;
   static constexpr bool concurrent = true;
+  static constexpr bool cuda = kPluginCuda;
 
   explicit Fp8(const Settings& settings) : granularity_(parse(settings.text("granularity"))) {}
 
@@ -64,13 +65,13 @@ class Fp8 {
     Tensor scale = exec.alloc(kF32, scale_shape(rows, cols));
     auto* codes = payload.data<uint8_t>();
     auto* scales = scale.data<float>();
+    const bool tiled = granularity_ == MOPT_PER_BLOCK && !single_tile(rows, cols);
     if (granularity_ == MOPT_PER_CHANNEL) {
       encode_rows(exec, w, scales, codes);
-    } else if (granularity_ == MOPT_PER_BLOCK && !single_tile(rows, cols)) {
+    } else if (tiled) {
       encode_tiles(exec, w, scales, codes);
     } else {
-      *scales = one_scale(job, w);
-      encode_whole(exec, w, *scales, codes);
+      encode_whole(exec, w, one_scale(job, w), scales, codes);
     }
     sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
     sink.put(MOPT_ROLE_SCALE, std::move(scale));
@@ -83,6 +84,14 @@ class Fp8 {
     const auto* scales = data<float>(parts.scales(count));
     const RealsOut to = reals_out(out);
     const bool one = count == 1;
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) {
+        const auto several =
+            granularity_ == MOPT_PER_BLOCK ? device::Scales::kPerTile : device::Scales::kPerRow;
+        return device::decode(exec, codes, scales, one ? device::Scales::kOne : several, rows, cols,
+                              to);
+      }
+    }
     for_rows(exec, rows, cols, [&](int64_t r) {
       const int64_t first = granularity_ == MOPT_PER_BLOCK ? r / kTile * tiles(cols) : r;
       const float* row_scales = scales + (one ? 0 : first);
@@ -106,6 +115,10 @@ class Fp8 {
     const Reals from = reals(x);
     const RealsOut to = reals_out(out);
     const bool token = granularity_ == MOPT_PER_TOKEN;
+    if constexpr (kPluginCuda) {
+      if (exec.cuda())
+        return quantize_input_on_device(exec, operand, {from, rows, cols}, scale, to);
+    }
     float fixed = 0;
     if (!token) fixed = scale != nullptr ? *scale : unstored_scale(operand, from, elements(x));
     for_rows(exec, rows, cols, [&](int64_t r) {
@@ -116,10 +129,7 @@ class Fp8 {
   }
 
  private:
-  struct Matrix {
-    Reals x;
-    int64_t rows, cols;
-  };
+  using Matrix = device::Matrix;
 
   explicit Fp8(mopt_granularity granularity) : granularity_(granularity) {}
 
@@ -151,15 +161,25 @@ class Fp8 {
     return bounded_scale(job.group_absmax, e4m3::kMax, w.x.type);
   }
 
-  void encode_whole(const Exec& exec, const Matrix& w, float scale, uint8_t* codes) const {
+  void encode_whole(const Exec& exec, const Matrix& w, float scale, float* scale_out,
+                    uint8_t* codes) const {
     const Quotient quotient =
         granularity_ == MOPT_PER_TENSOR ? Quotient::kSourceType : Quotient::kF32;
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) {
+        return device::encode(exec, w.x, w.rows * w.cols, {scale, quotient}, scale_out, codes);
+      }
+    }
+    *scale_out = scale;
     exec.for_each(w.rows * w.cols, kTask, [&](int64_t begin, int64_t end) {
       encode(offset(w.x, begin), end - begin, {scale, quotient}, codes + begin);
     });
   }
 
   static void encode_rows(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode_rows(exec, w, scales, codes);
+    }
     for_rows(exec, w.rows, w.cols, [&](int64_t r) {
       const Reals row = offset(w.x, r * w.cols);
       scales[r] = bounded_scale(absmax(row, w.cols), e4m3::kMax, w.x.type);
@@ -170,6 +190,9 @@ class Fp8 {
   // A task is one band of 128 rows. It walks over stripes of 64 tiles, so that a row gives 16 KiB
   // of bf16 in sequence and the second reading, for the codes, comes from the cache.
   static void encode_tiles(const Exec& exec, const Matrix& w, float* scales, uint8_t* codes) {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode_tiles(exec, w, scales, codes);
+    }
     const int64_t across = tiles(w.cols);
     exec.for_each(tiles(w.rows), 1, [&](int64_t band, int64_t) {
       for (int64_t tile = 0; tile < across; tile += kStripe) {
@@ -211,6 +234,18 @@ class Fp8 {
     for_runs(w, s, [&](int64_t t, int64_t i, int64_t n) {
       encode(offset(w.x, i), n, {scales[t]}, codes + i);
     });
+  }
+
+  void quantize_input_on_device(const Exec& exec, mopt_operand operand, const Matrix& x,
+                                const float* scale, RealsOut out) const {
+    const int64_t n = x.rows * x.cols;
+    if (granularity_ == MOPT_PER_TOKEN) {
+      device::round_trip_rows(exec, x, out);
+    } else if (scale != nullptr || operand == MOPT_OPERAND_KV) {
+      device::round_trip(exec, x.x, n, scale != nullptr ? *scale : 1.0f, out);
+    } else {
+      device::round_trip_by_range(exec, x.x, n, out);
+    }
   }
 
   // Engines take 1 for a KV cache without a scale, and the range of what they see for an input.

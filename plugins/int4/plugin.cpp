@@ -1,7 +1,7 @@
 // int4.so: the ABI edge of INT4.
 #include <array>
 
-#include "int4.hpp"
+#include "int4_cuda.hpp"
 #include "mopt/quantizer.hpp"
 
 namespace mopt::int4 {
@@ -34,6 +34,7 @@ class Int4 {
   static constexpr const char* summary = "4-bit integer, symmetric, a float32 scale per block";
   static constexpr std::array options = kOptions;
   static constexpr bool concurrent = true;
+  static constexpr bool cuda = kPluginCuda;
 
   explicit Int4(const Settings& settings) : block_(settings.integer("block")) {
     if (block_ % 2 == 0) return;
@@ -73,11 +74,8 @@ class Int4 {
     warn_if_zero(exec, name, job);
     Tensor payload = exec.alloc(kI4, {rows, cols});
     Tensor scale = exec.alloc(kF32, {rows, cols / block_});
-    const Reals x = reals(*job.weight);
-    exec.for_each(rows * cols / block_, kTask / block_, [&](int64_t begin, int64_t end) {
-      encode(offset(x, begin * block_), {end - begin, block_}, scale.data<float>() + begin,
-             payload.data<uint8_t>() + begin * block_ / 2);
-    });
+    encode_all(exec, reals(*job.weight), {rows * cols / block_, block_}, scale.data<float>(),
+               payload.data<uint8_t>());
     sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
     sink.put(MOPT_ROLE_SCALE, std::move(scale));
   }
@@ -94,6 +92,9 @@ class Int4 {
     const int64_t count = elements(out) / block_;
     const auto* scales = data<float>(parts.scales(count));
     const RealsOut to = reals_out(out);
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::decode(exec, scales, codes, {count, block_}, to);
+    }
     exec.for_each(count, kTask / block_, [&](int64_t begin, int64_t end) {
       decode(scales + begin, codes + begin * block_ / 2, {end - begin, block_},
              offset(to, begin * block_));
@@ -107,6 +108,18 @@ class Int4 {
 
  private:
   explicit Int4(int64_t block) : block_(block) {}
+
+  static void encode_all(const Exec& exec, Reals x, const Blocks& blocks, float* scales,
+                         uint8_t* codes) {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode(exec, x, blocks, scales, codes);
+    }
+    const int64_t size = blocks.size;
+    exec.for_each(blocks.count, kTask / size, [&](int64_t begin, int64_t end) {
+      encode(offset(x, begin * size), {end - begin, size}, scales + begin,
+             codes + begin * size / 2);
+    });
+  }
 
   static Error weights_only() {
     return {MOPT_UNSUPPORTED, "int4 holds weights only; use int8 or fp8 for inputs"};

@@ -1,7 +1,7 @@
 // int8.so: the ABI edge of INT8.
 #include <array>
 
-#include "int8.hpp"
+#include "int8_cuda.hpp"
 #include "mopt/numeric/int8.hpp"
 #include "mopt/numeric/range.hpp"
 #include "mopt/quantizer.hpp"
@@ -23,6 +23,7 @@ class Int8 {
   static constexpr const char* summary = "8-bit integer, symmetric, with float32 scales";
   static constexpr std::array options = kOptions;
   static constexpr bool concurrent = true;
+  static constexpr bool cuda = kPluginCuda;
 
   explicit Int8(const Settings& settings) : granularity_(parse(settings.text("granularity"))) {}
 
@@ -54,22 +55,15 @@ class Int8 {
   void quantize(const Exec& exec, const mopt_weight_job& job, const TensorSink& sink) const {
     const int64_t rows = job.weight->shape[0], cols = job.weight->shape[1];
     warn_if_zero(exec, name, job);
-    const Reals w = reals(*job.weight);
+    const device::Matrix w{reals(*job.weight), rows, cols};
     Tensor payload = exec.alloc(kI8, {rows, cols});
     Tensor scale = exec.alloc(kF32, scale_shape(rows));
     auto* codes = payload.data<int8_t>();
     auto* scales = scale.data<float>();
     if (granularity_ == MOPT_PER_TENSOR) {
-      *scales = bounded_scale(job.absmax, kMax, w.type);
-      exec.for_each(rows * cols, kTask, [&](int64_t begin, int64_t end) {
-        encode(offset(w, begin), end - begin, *scales, codes + begin);
-      });
+      encode_whole(exec, w, bounded_scale(job.absmax, kMax, w.x.type), scales, codes);
     } else {
-      for_rows(exec, rows, cols, [&](int64_t r) {
-        const Reals row = offset(w, r * cols);
-        scales[r] = bounded_scale(absmax(row, cols), kMax, w.type);
-        encode(row, cols, scales[r], codes + r * cols);
-      });
+      encode_rows(exec, w, scales, codes);
     }
     sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
     sink.put(MOPT_ROLE_SCALE, std::move(scale));
@@ -81,6 +75,10 @@ class Int8 {
     const bool channel = granularity_ == MOPT_PER_CHANNEL;
     const auto* scales = data<float>(parts.scales(channel ? rows : 1));
     const RealsOut to = reals_out(out);
+    if constexpr (kPluginCuda) {
+      const auto layout = channel ? device::Scales::kPerRow : device::Scales::kOne;
+      if (exec.cuda()) return device::decode(exec, codes, scales, layout, rows, cols, to);
+    }
     for_rows(exec, rows, cols, [&](int64_t r) {
       decode(codes + r * cols, cols, scales[channel ? r : 0], offset(to, r * cols));
     });
@@ -103,6 +101,9 @@ class Int8 {
     const Reals from = reals(x);
     const RealsOut to = reals_out(out);
     const bool token = granularity_ == MOPT_PER_TOKEN;
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return quantize_input_on_device(exec, {from, rows, cols}, scale, to);
+    }
     // Without a stored scale engines take the range of what they see.
     float fixed = 0;
     if (!token) fixed = scale != nullptr ? *scale : scale_of(absmax(from, elements(x)), kMax);
@@ -125,6 +126,39 @@ class Int8 {
     mopt_scheme_flags flags = 0;
     if (granularity == MOPT_PER_TOKEN) flags = MOPT_SCHEME_DYNAMIC;
     return {granularity, kI8, kF32, 0, 0, flags};
+  }
+
+  static void encode_whole(const Exec& exec, const device::Matrix& w, float scale, float* scale_out,
+                           int8_t* codes) {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode(exec, w, scale, scale_out, codes);
+    }
+    *scale_out = scale;
+    exec.for_each(w.rows * w.cols, kTask, [&](int64_t begin, int64_t end) {
+      encode(offset(w.x, begin), end - begin, scale, codes + begin);
+    });
+  }
+
+  static void encode_rows(const Exec& exec, const device::Matrix& w, float* scales, int8_t* codes) {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode_rows(exec, w, scales, codes);
+    }
+    for_rows(exec, w.rows, w.cols, [&](int64_t r) {
+      const Reals row = offset(w.x, r * w.cols);
+      scales[r] = bounded_scale(absmax(row, w.cols), kMax, w.x.type);
+      encode(row, w.cols, scales[r], codes + r * w.cols);
+    });
+  }
+
+  void quantize_input_on_device(const Exec& exec, const device::Matrix& x, const float* scale,
+                                RealsOut out) const {
+    if (granularity_ == MOPT_PER_TOKEN) {
+      device::round_trip_rows(exec, x, out);
+    } else if (scale != nullptr) {
+      device::round_trip(exec, x, *scale, out);
+    } else {
+      device::round_trip_by_range(exec, x, out);
+    }
   }
 
   std::vector<int64_t> scale_shape(int64_t rows) const {

@@ -1,6 +1,6 @@
 // mxfp.so: the ABI edge of MXFP4 and MXFP8.
 #include "mopt/quantizer.hpp"
-#include "mxfp.hpp"
+#include "mxfp_cuda.hpp"
 
 namespace mopt::mxfp {
 namespace {
@@ -12,6 +12,7 @@ template <class T>
 class Mxfp {
  public:
   static constexpr bool concurrent = true;
+  static constexpr bool cuda = kPluginCuda;
 
   static std::optional<T> open(const Scheme& scheme) {
     if (scheme == layout(0) || scheme == layout(MOPT_SCHEME_DYNAMIC)) return T();
@@ -36,11 +37,8 @@ class Mxfp {
     warn_if_zero(exec, T::name, job);
     Tensor payload = exec.alloc(dtype(), {rows, cols});
     Tensor scale = exec.alloc(kE8m0, {rows, cols / kBlock});
-    const Reals x = reals(*job.weight);
-    exec.for_each(rows * cols / kBlock, kTask, [&](int64_t begin, int64_t end) {
-      encode(offset(x, begin * kBlock), {end - begin, T::element}, scale.data<uint8_t>() + begin,
-             payload.data<uint8_t>() + begin * code_bytes(T::element));
-    });
+    encode_all(exec, reals(*job.weight), rows * cols / kBlock, scale.data<uint8_t>(),
+               payload.data<uint8_t>());
     sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
     sink.put(MOPT_ROLE_SCALE, std::move(scale));
   }
@@ -50,6 +48,10 @@ class Mxfp {
     const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
     const auto* scales = data<uint8_t>(parts.scales(elements(out) / kBlock));
     const RealsOut to = reals_out(out);
+    if constexpr (kPluginCuda) {
+      const Blocks blocks{elements(out) / kBlock, T::element};
+      if (exec.cuda()) return device::decode(exec, scales, codes, blocks, to);
+    }
     exec.for_each(elements(out) / kBlock, kTask, [&](int64_t begin, int64_t end) {
       decode(scales + begin, codes + begin * code_bytes(T::element), {end - begin, T::element},
              offset(to, begin * kBlock));
@@ -65,6 +67,10 @@ class Mxfp {
     check_columns(x.shape[x.ndim - 1], {});
     const Reals from = reals(x);
     const RealsOut to = reals_out(out);
+    if constexpr (kPluginCuda) {
+      const Blocks blocks{elements(x) / kBlock, T::element};
+      if (exec.cuda()) return device::round_trip(exec, from, blocks, to);
+    }
     exec.for_each(elements(x) / kBlock, kTask, [&](int64_t begin, int64_t end) {
       round_trip(offset(from, begin * kBlock), {end - begin, T::element},
                  offset(to, begin * kBlock));
@@ -76,6 +82,17 @@ class Mxfp {
 
   static Scheme layout(mopt_scheme_flags flags) {
     return {MOPT_PER_BLOCK, dtype(), kE8m0, 1, static_cast<uint32_t>(kBlock), flags};
+  }
+
+  static void encode_all(const Exec& exec, Reals x, int64_t count, uint8_t* scales,
+                         uint8_t* codes) {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode(exec, x, {count, T::element}, scales, codes);
+    }
+    exec.for_each(count, kTask, [&](int64_t begin, int64_t end) {
+      encode(offset(x, begin * kBlock), {end - begin, T::element}, scales + begin,
+             codes + begin * code_bytes(T::element));
+    });
   }
 
   static void check_columns(int64_t cols, const std::string& where) {

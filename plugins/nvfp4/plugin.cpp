@@ -4,7 +4,7 @@
 
 #include "mopt/numeric/range.hpp"
 #include "mopt/quantizer.hpp"
-#include "nvfp4.hpp"
+#include "nvfp4_cuda.hpp"
 
 namespace mopt::nvfp4 {
 namespace {
@@ -30,6 +30,7 @@ class Nvfp4 {
       "4-bit float, an E4M3 scale per block, an F32 scale per tensor";
   static constexpr std::array options = kOptions;
   static constexpr bool concurrent = true;
+  static constexpr bool cuda = kPluginCuda;
 
   explicit Nvfp4(const Settings& settings)
       : block_(settings.integer("block")),
@@ -75,21 +76,24 @@ class Nvfp4 {
     const float global = scale_of(job.group_absmax, divisor_);
     Tensor payload = exec.alloc(kE2m1, {rows, cols});
     Tensor scale = exec.alloc(kE4m3, {rows, cols / block_});
-    const Reals x = reals(*job.weight);
-    exec.for_each(rows * cols / block_, kTask, [&](int64_t begin, int64_t end) {
-      encode(offset(x, begin * block_), {end - begin, block_, global},
-             scale.data<uint8_t>() + begin, payload.data<uint8_t>() + begin * block_ / 2);
-    });
+    Tensor global_scale = exec.alloc(kF32, {});
+    encode_all(exec, reals(*job.weight), {rows * cols / block_, block_, global},
+               {global_scale.data<float>(), scale.data<uint8_t>(), payload.data<uint8_t>()});
     sink.put(MOPT_ROLE_PAYLOAD, std::move(payload));
     sink.put(MOPT_ROLE_SCALE, std::move(scale));
-    sink.put(MOPT_ROLE_GLOBAL_SCALE, exec.scalar(global));
+    sink.put(MOPT_ROLE_GLOBAL_SCALE, std::move(global_scale));
   }
 
   void dequantize(const Exec& exec, const Parts& parts, DLTensor& out) const {
-    const auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
-    const auto* scales = data<uint8_t>(parts.scales(elements(out) / block_));
-    const float global = *data<float>(parts.at(MOPT_ROLE_GLOBAL_SCALE));
+    auto* codes = data<uint8_t>(parts.at(MOPT_ROLE_PAYLOAD));
+    auto* scales = data<uint8_t>(parts.scales(elements(out) / block_));
+    auto* stored = data<float>(parts.at(MOPT_ROLE_GLOBAL_SCALE));
     const RealsOut to = reals_out(out);
+    if constexpr (kPluginCuda) {
+      const Blocks blocks{elements(out) / block_, block_, 0};
+      if (exec.cuda()) return device::decode(exec, {stored, scales, codes}, blocks, to);
+    }
+    const float global = *stored;
     exec.for_each(elements(out) / block_, kTask, [&](int64_t begin, int64_t end) {
       decode(scales + begin, codes + begin * block_ / 2, {end - begin, block_, global},
              offset(to, begin * block_));
@@ -111,8 +115,11 @@ class Nvfp4 {
                                         std::to_string(cols));
     }
     const Reals from = reals(x);
-    const float global = scale != nullptr ? *scale : unstored_scale(operand, from, elements(x));
     const RealsOut to = reals_out(out);
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return quantize_input_on_device(exec, operand, from, elements(x), scale, to);
+    }
+    const float global = scale != nullptr ? *scale : unstored_scale(operand, from, elements(x));
     exec.for_each(elements(x) / block_, kTask, [&](int64_t begin, int64_t end) {
       round_trip(offset(from, begin * block_), {end - begin, block_, global},
                  offset(to, begin * block_));
@@ -129,6 +136,28 @@ class Nvfp4 {
             1,
             static_cast<uint32_t>(block_),
             MOPT_SCHEME_GLOBAL_SCALE | dynamic};
+  }
+
+  void encode_all(const Exec& exec, Reals x, const Blocks& blocks, const device::Codes& to) const {
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return device::encode(exec, x, blocks, to);
+    }
+    *to.global = blocks.global;
+    exec.for_each(blocks.count, kTask, [&](int64_t begin, int64_t end) {
+      encode(offset(x, begin * block_), {end - begin, block_, blocks.global}, to.scales + begin,
+             to.payload + begin * block_ / 2);
+    });
+  }
+
+  void quantize_input_on_device(const Exec& exec, mopt_operand operand, Reals x, int64_t n,
+                                const float* scale, RealsOut out) const {
+    Blocks blocks{n / block_, block_, 1.0f};
+    if (scale != nullptr) blocks.global = *scale;
+    if (scale != nullptr || operand == MOPT_OPERAND_KV) {
+      device::round_trip(exec, x, blocks, out);
+    } else {
+      device::round_trip_by_range(exec, x, blocks, kFullRange, out);
+    }
   }
 
   // Engines take 1 for a KV cache without a scale, and the range of what they see for an input.

@@ -13,11 +13,31 @@ if(NOT TARGET mopt::sdk)
   target_compile_features(mopt::sdk INTERFACE cxx_std_20)
 endif()
 
-# mopt_add_plugin(nvfp4 SOURCES plugin.cpp nvfp4.cpp [LIBRARIES lib...])
+# Compiles the plugin's CUDA sources into it, with a static runtime that needs no driver to load.
+# CUDA has to be enabled before; cmake 3.25 does not know by itself that nvcc speaks C++20.
+function(mopt_add_plugin_kernels name)
+  find_package(CUDAToolkit REQUIRED)
+  target_sources(${name} PRIVATE ${ARGN})
+  target_link_libraries(${name} PRIVATE CUDA::cudart_static)
+  target_compile_definitions(${name} PRIVATE MOPT_PLUGIN_CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
+  endif()
+  # Without contraction of a*b+c, as below; functions of the sdk that are constexpr serve kernels too.
+  target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off,-fno-gnu-unique>")
+  set_target_properties(${name} PROPERTIES CUDA_VISIBILITY_PRESET hidden
+    CUDA_RUNTIME_LIBRARY Static)
+endfunction()
+
+# mopt_add_plugin(nvfp4 SOURCES plugin.cpp nvfp4.cpp [CUDA nvfp4_cuda.cu] [LIBRARIES lib...])
 # builds nvfp4.so with exactly one exported symbol. In a build that sets MOPT_PLUGIN_OUTPUT_DIRECTORY
 # the file lands there; `install` puts it under lib/mopt/plugins/abi-0.
+# CUDA sources are compiled in where the project has the language CUDA (and, with an option of that
+# name, MOPT_CUDA is on), and mopt::kPluginCuda is then true; else they are left out.
 function(mopt_add_plugin name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;CUDA;LIBRARIES" ${ARGN})
   if(NOT arg_SOURCES)
     message(FATAL_ERROR "mopt_add_plugin(${name}): SOURCES is required")
   endif()
@@ -34,6 +54,12 @@ function(mopt_add_plugin name)
   endif()
   # Encoded bytes must not depend on whether the compiler contracts a*b+c.
   target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-ffp-contract=off>)
+  set_property(TARGET ${name} PROPERTY MOPT_CUDA_SOURCES ${arg_CUDA})
+  if(arg_CUDA AND CMAKE_CUDA_COMPILER_LOADED AND (NOT DEFINED MOPT_CUDA OR MOPT_CUDA))
+    mopt_add_plugin_kernels(${name} ${arg_CUDA})
+  elseif(arg_CUDA)
+    message(STATUS "plugin ${name}: its CUDA kernels are left out, there is no CUDA compiler")
+  endif()
   target_link_options(${name} PRIVATE "-Wl,--version-script=${mopt_sdk_exports}" -Wl,-z,now
     -Wl,-z,relro -Wl,-z,noexecstack -Wl,--exclude-libs,ALL)
   if(NOT MOPT_SANITIZE)

@@ -25,7 +25,7 @@ std::string mib(int64_t bytes) {
 class CudaEvent final : public Event {
  public:
   CudaEvent(const CudaDevice& device, cudaStream_t stream) : device_(device) {
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync),
+    check(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync),
           "an event cannot be made");
     const cudaError_t status = cudaEventRecord(event_, stream);
     if (status == cudaSuccess) return;
@@ -45,6 +45,12 @@ class CudaEvent final : public Event {
   void wait() override {
     device_.use();
     check(cudaEventSynchronize(event_), "the device failed");
+  }
+  double seconds_after(Event& earlier) override {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, static_cast<CudaEvent&>(earlier).event_, event_),
+          "the device's time is not known");
+    return milliseconds * 1e-3;
   }
   cudaEvent_t get() const { return event_; }
 

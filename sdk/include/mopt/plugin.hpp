@@ -123,6 +123,16 @@ class Host {
   const mopt_host* host_;
 };
 
+// Whether this plugin was built with its CUDA kernels: mopt_add_plugin(... CUDA file.cu) in a
+// project with a CUDA compiler. A component with `cuda = kPluginCuda` is then also called with a
+// CUDA exec; its tensors and what alloc gives are in the device's memory, and the work belongs on
+// the stream.
+#if defined(MOPT_PLUGIN_CUDA)
+inline constexpr bool kPluginCuda = true;
+#else
+inline constexpr bool kPluginCuda = false;
+#endif
+
 class Exec {
  public:
   explicit Exec(const mopt_exec* exec) : exec_(exec), host_(exec->host) {}
@@ -140,6 +150,7 @@ class Exec {
   Tensor alloc(DLDataType dtype, std::initializer_list<int64_t> shape) const {
     return alloc(dtype, std::span<const int64_t>(shape.begin(), shape.size()));
   }
+  // On the CPU.
   Tensor scalar(float value) const {
     Tensor t = alloc(kF32, {});
     *t.data<float>() = value;
@@ -234,6 +245,7 @@ template <class T>
 constexpr mopt_component component(const char* interface_id, const void* vtable) {
   uint32_t flags = MOPT_SERVES_CPU;
   if constexpr (requires { T::concurrent; }) flags |= T::concurrent ? MOPT_CONCURRENT : 0;
+  if constexpr (requires { T::cuda; }) flags |= T::cuda ? MOPT_SERVES_CUDA : 0;
   return {sizeof(mopt_component), flags, interface_id, T::name, T::summary, options<T>().first,
           options<T>().second,    vtable};
 }

@@ -73,7 +73,7 @@ void for_rows(const Exec& exec, int64_t rows, int64_t cols, const Fn& fn) {
   });
 }
 
-// T has: name, summary, [options], [concurrent = true], and
+// T has: name, summary, [options], [concurrent = true], [cuda = kPluginCuda], and
 //   explicit T(const Settings&)
 //   static std::optional<T> open(const Scheme&)                nullopt: not this format's
 //   std::optional<Scheme> scheme(mopt_operand) const           nullopt: cannot hold one

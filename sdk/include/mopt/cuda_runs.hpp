@@ -1,0 +1,315 @@
+// CUDA kernels of formats with codes of one byte and a float32 scale that a tensor, a row or a tile
+// shares (fp8, int8): encode, decode, and round_trip, which is both in one. For *_cuda.cu files.
+//
+// A thread moves runs of 16 elements and keeps them in registers between finding the range and
+// encoding, so that memory is read once. Matrices whose rows are no whole runs, or that are not
+// aligned, take the obvious kernels, element by element.
+#pragma once
+
+#include "mopt/cuda_range.hpp"
+
+#if defined(__CUDACC__) || defined(MOPT_CUDA_EMULATION)
+
+namespace mopt::cuda {
+
+// A Codec has kMax, for one element
+//   uint8_t encode(float quotient); float decode(uint8_t); float round(float quotient)
+// where the last one is the value of the first's code, and for 16 at once
+//   Words encode_run(const float (&)[16]); void decode_run(Words, float (&)[16]);
+//   void round_run(float (&)[16]);
+// Quotients carry the sign of their element, zeros too.
+
+// What becomes of elements: their codes, the quotient rounded to the source's type first or not.
+template <class T, class Codec, bool kSourceType>
+struct ToCodes {
+  uint8_t* codes;
+  template <class Divide>
+  __device__ void run(const Raw<T>& raw, const Divide& divide, float, int64_t at) const {
+    float x[kRun], q[kRun];
+    unpack(raw, x);
+#  pragma unroll
+    for (int i = 0; i < kRun; ++i)
+      q[i] = copysignf(divide(x[i]), x[i]);
+    if constexpr (kSourceType) round_to_type<T>(q);
+    *reinterpret_cast<Words*>(codes + at) = Codec::encode_run(q);
+  }
+  __device__ void one(T x, float scale, int64_t at) const {
+    const float q = __fdiv_rn(to_float(x), scale);
+    codes[at] = Codec::encode(kSourceType ? round_to<T>(q) : q);
+  }
+  bool packed() const { return aligned(codes); }
+};
+// Or the values of their codes.
+template <class T, class Codec>
+struct ToValues {
+  T* out;
+  template <class Divide>
+  __device__ void run(const Raw<T>& raw, const Divide& divide, float scale, int64_t at) const {
+    float x[kRun];
+    unpack(raw, x);
+#  pragma unroll
+    for (int i = 0; i < kRun; ++i)
+      x[i] = copysignf(divide(x[i]), x[i]);
+    Codec::round_run(x);
+#  pragma unroll
+    for (int i = 0; i < kRun; ++i)
+      x[i] = __fmul_rn(x[i], scale);
+    store_run(pack<T>(x), out + at);
+  }
+  __device__ void one(T x, float scale, int64_t at) const {
+    put(__fmul_rn(Codec::round(__fdiv_rn(to_float(x), scale)), scale), out[at]);
+  }
+  bool packed() const { return aligned(out); }
+};
+
+// ---- one scale for all -------------------------------------------------------------------------
+
+// A thread takes 16 elements. `packed`: runs are aligned. `scale_out`: null, or [] for the scale.
+template <class T, class Emit>
+__global__ void __launch_bounds__(kThreads)
+    map_runs(const T* x, int64_t n, int packed, SharedScale shared, float* scale_out, Emit emit) {
+  const int64_t first = global_thread() * kRun;
+  const float scale = shared.get();
+  if (first == 0 && scale_out != nullptr) *scale_out = scale;
+  if (packed != 0 && first + kRun <= n) {
+    const Raw<T> raw = load_run(x + first);
+    with_divider<T>(scale, run_absmax(raw),
+                    [&](const auto& divide) { emit.run(raw, divide, scale, first); });
+    return;
+  }
+  for (int64_t i = first; i < n && i < first + kRun; ++i)
+    emit.one(x[i], scale, i);
+}
+
+// ---- a scale per group of a matrix -------------------------------------------------------------
+
+// Rows of a matrix. Both kinds of groups know the place of each run and of each element, or -1.
+struct RowGroups {
+  int64_t rows, cols;
+  int64_t count() const { return rows; }
+  int64_t runs() const { return cols / kRun; }
+  __device__ int64_t run_at(unsigned group, unsigned run) const {
+    return run < cols / kRun ? group * cols + int64_t{run} * kRun : -1;
+  }
+  __device__ int64_t elements() const { return cols; }
+  __device__ int64_t element_at(unsigned group, int64_t i) const { return group * cols + i; }
+};
+// Tiles of kTile x kTile, those at the edges cut.
+struct TileGroups {
+  static constexpr int kTile = 128;
+  int64_t rows, cols;
+  unsigned across;  // tiles of a row
+  int64_t count() const { return (rows + kTile - 1) / kTile * across; }
+  int64_t runs() const { return kTile * kTile / kRun; }
+  __device__ int64_t run_at(unsigned group, unsigned run) const {
+    return place(group, run / (kTile / kRun), run % (kTile / kRun) * kRun);
+  }
+  __device__ int64_t elements() const { return kTile * kTile; }
+  __device__ int64_t element_at(unsigned group, int64_t i) const {
+    return place(group, static_cast<unsigned>(i) / kTile, static_cast<unsigned>(i) % kTile);
+  }
+
+ private:
+  __device__ int64_t place(unsigned group, unsigned row, unsigned col) const {
+    const int64_t r = int64_t{group / across} * kTile + row;
+    const int64_t c = int64_t{group % across} * kTile + col;
+    return r < rows && c < cols ? r * cols + c : -1;
+  }
+};
+
+// One block of threads a group, kRuns runs a thread, which stay in registers. `scales`: null, or
+// one per group.
+template <class T, int kRuns, class Groups, class Emit>
+__global__ void __launch_bounds__(512)
+    map_groups(const T* x, Groups groups, ScaleRule rule, float* scales, Emit emit) {
+  Raw<T> held[kRuns];
+  int64_t at[kRuns];
+  float most = 0;
+#  pragma unroll
+  for (int r = 0; r < kRuns; ++r) {
+    at[r] = groups.run_at(blockIdx.x, static_cast<unsigned>(r) * blockDim.x + threadIdx.x);
+    held[r] = at[r] >= 0 ? load_run(x + at[r]) : zero_run<T>();
+  }
+#  pragma unroll
+  for (int r = 0; r < kRuns; ++r)
+    most = fmaxf(most, run_absmax(held[r]));
+  most = block_max(most);
+  const float scale = rule(most);
+  if (threadIdx.x == 0 && scales != nullptr) scales[blockIdx.x] = scale;
+  with_divider<T>(scale, most, [&](const auto& divide) {
+#  pragma unroll
+    for (int r = 0; r < kRuns; ++r) {
+      if (at[r] >= 0) emit.run(held[r], divide, scale, at[r]);
+    }
+  });
+}
+
+// The obvious kernel: memory is read twice, the second time from the cache.
+template <class T, class Groups, class Emit>
+__global__ void __launch_bounds__(kThreads)
+    map_groups_by_element(const T* x, Groups groups, ScaleRule rule, float* scales, Emit emit) {
+  float most = 0;
+  for (int64_t i = threadIdx.x; i < groups.elements(); i += kThreads) {
+    const int64_t at = groups.element_at(blockIdx.x, i);
+    if (at >= 0) most = fmaxf(most, fabsf(to_float(x[at])));
+  }
+  const float scale = rule(block_max(most));
+  if (threadIdx.x == 0 && scales != nullptr) scales[blockIdx.x] = scale;
+  __syncthreads();  // in place, an element may not be written before others have read it
+  for (int64_t i = threadIdx.x; i < groups.elements(); i += kThreads) {
+    const int64_t at = groups.element_at(blockIdx.x, i);
+    if (at >= 0) emit.one(x[at], scale, at);
+  }
+}
+
+// ---- decoding ----------------------------------------------------------------------------------
+
+// Which scale an element of row r and column c has: scales[(r >> row_shift) * stride + (c >>
+// col_shift)].
+struct ScaleGrid {
+  int row_shift, col_shift;
+  int64_t stride;
+  static ScaleGrid one() { return {62, 62, 0}; }
+  static ScaleGrid per_row() { return {0, 62, 1}; }
+  static ScaleGrid per_tile(int64_t across) { return {7, 7, across}; }
+};
+
+// A thread takes 16 elements of a row, or one. A row is `pieces` blocks of threads.
+template <class U, class Codec, bool kPacked>
+__global__ void __launch_bounds__(kThreads)
+    decode_rows(const uint8_t* codes, const float* scales, ScaleGrid grid, int64_t cols,
+                unsigned pieces, U* out) {
+  constexpr int kStep = kPacked ? kRun : 1;
+  const unsigned row = blockIdx.x / pieces, piece = blockIdx.x % pieces;
+  const int64_t col = (int64_t{piece} * blockDim.x + threadIdx.x) * kStep;
+  if (col >= cols) return;
+  const float scale = scales[(row >> grid.row_shift) * grid.stride + (col >> grid.col_shift)];
+  const int64_t at = row * cols + col;
+  if constexpr (kPacked) {
+    float x[kRun];
+    Codec::decode_run(*reinterpret_cast<const Words*>(codes + at), x);
+#  pragma unroll
+    for (int i = 0; i < kRun; ++i)
+      x[i] = __fmul_rn(x[i], scale);
+    store_run(pack<U>(x), out + at);
+  } else {
+    put(__fmul_rn(Codec::decode(codes[at]), scale), out[at]);
+  }
+}
+
+// ---- host side ---------------------------------------------------------------------------------
+
+template <class Codec>
+class Runs {
+ public:
+  struct Matrix {
+    Reals x;
+    int64_t rows, cols;
+  };
+
+  // All with one scale, which is also written to scale_out.
+  template <bool kSourceType>
+  static void encode(const Exec& exec, Reals x, int64_t n, float scale, float* scale_out,
+                     uint8_t* codes) {
+    visit(x, [&]<class T>(const T* p) {
+      map(exec, p, n, SharedScale::known(scale), scale_out, ToCodes<T, Codec, kSourceType>{codes});
+    });
+  }
+  // With bounded scales, one per row or tile, to `scales`.
+  static void encode_rows(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
+    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, scales, codes);
+  }
+  static void encode_tiles(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
+    const auto across = static_cast<unsigned>((m.cols + 127) / 128);
+    encode_groups(exec, m.x, TileGroups{m.rows, m.cols, across}, scales, codes);
+  }
+
+  static void decode(const Exec& exec, const uint8_t* codes, const float* scales, ScaleGrid grid,
+                     int64_t rows, int64_t cols, RealsOut out) {
+    visit(out, [&]<class U>(U* to) {
+      const bool packed = cols % kRun == 0 && aligned(codes) && aligned(to);
+      const int64_t steps = packed ? cols / kRun : cols;
+      const int threads = static_cast<int>(std::min<int64_t>(kThreads, (steps + 31) / 32 * 32));
+      const int64_t pieces = threads == 0 ? 0 : (steps + threads - 1) / threads;
+      launch(packed ? decode_rows<U, Codec, true> : decode_rows<U, Codec, false>,
+             {rows * pieces, threads}, exec, codes, scales, grid, cols,
+             static_cast<unsigned>(pieces), to);
+    });
+  }
+
+  // x and out are of the same type and may be the same memory.
+  static void round_trip(const Exec& exec, Reals x, int64_t n, float scale, RealsOut out) {
+    visit(x, [&]<class T>(const T* p) {
+      map(exec, p, n, SharedScale::known(scale), nullptr, to_values(p, out));
+    });
+  }
+  // With the scale of the range that x has.
+  static void round_trip(const Exec& exec, Reals x, int64_t n, RealsOut out) {
+    const Tensor range = absmax_of(exec, x, n);
+    const SharedScale scale = SharedScale::of_range(range, Codec::kMax);
+    visit(x, [&]<class T>(const T* p) { map(exec, p, n, scale, nullptr, to_values(p, out)); });
+  }
+  // With the scale of each row's range.
+  static void round_trip_rows(const Exec& exec, const Matrix& m, RealsOut out) {
+    visit(m.x, [&]<class T>(const T* p) {
+      map(exec, p, RowGroups{m.rows, m.cols}, m.cols, ScaleRule::plain(Codec::kMax), nullptr,
+          to_values(p, out));
+    });
+  }
+
+ private:
+  template <class T>
+  static ToValues<T, Codec> to_values(const T*, RealsOut out) {
+    return {own_type<T>(out)};
+  }
+
+  template <class T, class Emit>
+  static void map(const Exec& exec, const T* x, int64_t n, const SharedScale& scale,
+                  float* scale_out, const Emit& emit) {
+    // Without elements there is still a scale to write.
+    launch(map_runs<T, Emit>, grid_of(std::max<int64_t>(1, (n + kRun - 1) / kRun)), exec, x, n,
+           aligned(x) && emit.packed() ? 1 : 0, scale, scale_out, emit);
+  }
+
+  template <class Groups>
+  static void encode_groups(const Exec& exec, Reals x, const Groups& groups, float* scales,
+                            uint8_t* codes) {
+    const ScaleRule rule = ScaleRule::bounded(Codec::kMax, x.type);
+    visit(x, [&]<class T>(const T* p) {
+      map(exec, p, groups, groups.cols, rule, scales, ToCodes<T, Codec, false>{codes});
+    });
+  }
+
+  // The fewest runs per thread that let 256 threads hold a group; more threads only at the end.
+  template <class T, class Groups, class Emit>
+  static void map(const Exec& exec, const T* x, const Groups& groups, int64_t cols,
+                  const ScaleRule& rule, float* scales, const Emit& emit) {
+    constexpr int kMostRuns = sizeof(T) == 2 ? 8 : 4;
+    const bool packed = cols % kRun == 0 && aligned(x) && emit.packed();
+    const int64_t runs = groups.runs();
+    if (!packed || runs == 0 || runs > 512 * kMostRuns) {
+      launch(map_groups_by_element<T, Groups, Emit>, {groups.count(), kThreads}, exec, x, groups,
+             rule, scales, emit);
+      return;
+    }
+    auto* kernel = map_groups<T, 1, Groups, Emit>;
+    int64_t per_thread = 1;
+    if (runs > 256) {
+      kernel = map_groups<T, 4, Groups, Emit>;
+      per_thread = 4;
+    }
+    if constexpr (kMostRuns == 8) {
+      if (runs > 512 * 4) {
+        kernel = map_groups<T, 8, Groups, Emit>;
+        per_thread = 8;
+      }
+    }
+    const int64_t threads = (runs + per_thread - 1) / per_thread;
+    launch(kernel, {groups.count(), static_cast<int>((threads + 31) / 32 * 32)}, exec, x, groups,
+           rule, scales, emit);
+  }
+};
+
+}  // namespace mopt::cuda
+
+#endif
