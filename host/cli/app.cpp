@@ -5,6 +5,7 @@
 
 #include "host/cli/arguments.hpp"
 #include "host/cli/plugin_services.hpp"
+#include "host/compute/device_library.hpp"
 #include "host/compute/kernels.hpp"
 #include "host/report/version.hpp"
 
@@ -12,15 +13,6 @@ namespace mopt::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-void check_device(const std::string& device) {
-  if (!device.starts_with("cuda")) return;
-  Diagnostic d;
-  d.code = "R103";
-  d.message = "--device " + device + ": this build has no CUDA part";
-  d.remedy = "use --device cpu, or --device auto";
-  throw Failure(std::move(d));
-}
 
 void check_directories(const std::vector<fs::path>& directories) {
   for (const fs::path& dir : directories) {
@@ -68,14 +60,14 @@ App::App(CommonOptions options, Console& console, const Process& process)
                 [this](mopt_log_level level, std::string_view component, std::string_view message) {
                   log(level, component, message);
                 }) {
-  check_device(options_.device);
+  if (options_.device.starts_with("cuda")) open_device();
   check_directories(options_.plugin_dirs);
   check_kernels(options_.kernels);
   install_services(services_);
 }
 
 compute::Options App::kernels() {
-  compute::Options kernels{options_.kernels, {}};
+  compute::Options kernels{options_.kernels, {}, nullptr};
   if (options_.verbosity == Verbosity::kVerbose) {
     kernels.trace = [this](std::string_view kernel, std::string_view reason) {
       console_.detail("kernel " + std::string(kernel) + " passed over: " + std::string(reason));
@@ -115,8 +107,40 @@ fs::path App::recipe_library() const {
   return process_.executable.parent_path().parent_path() / "share/mopt/recipes";
 }
 
-std::string App::device() const {
-  return options_.device == "auto" ? "cpu: this build has no CUDA part" : "cpu: as asked";
+void App::open_device() {
+  if (options_.device == "cpu") {
+    device_text_ = "cpu: as asked";
+    return;
+  }
+  const bool asked = options_.device != "auto";
+  const int index = options_.device.starts_with("cuda:") ? std::stoi(options_.device.substr(5)) : 0;
+  try {
+    device_ = &compute::open_cuda(process_.executable, index);
+  } catch (const Error& e) {
+    if (!asked) {
+      device_text_ = std::string("cpu: ") + e.what();
+      return;
+    }
+    Diagnostic d;
+    d.code = "R103";
+    d.message = "--device " + options_.device + ": " + e.what();
+    throw Failure(std::move(d));
+  }
+  if (options_.device_memory_limit)
+    device_->set_limit(static_cast<int64_t>(*options_.device_memory_limit));
+  const compute::DeviceInfo& info = device_->info();
+  device_text_ = "cuda:" + std::to_string(info.index) + ": " + info.name + ", " + info.driver +
+                 (asked ? ", as asked" : ", usable");
+}
+
+compute::Device* App::device() {
+  if (!device_text_) open_device();
+  return device_;
+}
+
+std::string App::device_text() {
+  if (!device_text_) open_device();
+  return *device_text_;
 }
 
 std::vector<Diagnostic> App::take_warnings() {

@@ -5,11 +5,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "host/cli/console.hpp"
 #include "host/cli/options.hpp"
 #include "host/cli/process.hpp"
+#include "host/compute/device.hpp"
 #include "host/compute/dispatch.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/loader/registry.hpp"
@@ -41,13 +43,17 @@ class App {
   // <prefix>/share/mopt/recipes.
   std::filesystem::path recipe_library() const;
 
-  // Which device computes, and why.
-  std::string device() const;
+  // Where to compute, opened at the first call: NULL is the CPU. Throws Failure R103 for a device
+  // that was asked for and is not usable.
+  compute::Device* device();
+  // Which one that is, and why.
+  std::string device_text();
 
   // What plugins warned of since the last call; they were printed as they came.
   std::vector<Diagnostic> take_warnings();
 
  private:
+  void open_device();
   void log(mopt_log_level, std::string_view component, std::string_view message);
   CommonOptions options_;
   Console& console_;
@@ -55,6 +61,8 @@ class App {
   compute::Threads threads_;
   Services services_;
   std::unique_ptr<Registry> registry_;
+  std::optional<std::string> device_text_;  // absent: no device was opened yet
+  compute::Device* device_ = nullptr;       // lives as long as the process
   enum class Refusals { kUnsaid, kSaid } refusals_ = Refusals::kUnsaid;
   std::mutex mutex_;
   std::vector<Diagnostic> warnings_;

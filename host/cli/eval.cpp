@@ -18,6 +18,7 @@ using pipeline::Checkpoint;
 pipeline::EvalOptions eval_options(App& app, const Checkpoint& checkpoint, Precision precision) {
   pipeline::EvalOptions options;
   options.forward = forward_options(app, checkpoint, precision);
+  options.use(app.device(), app.services());
   options.progress = [&app](size_t block, size_t blocks) {
     ProgressState state;
     state.block = static_cast<int64_t>(block) + 1;
@@ -84,6 +85,7 @@ void check_vocabularies(const Checkpoint& a, const Checkpoint& b) {
 }  // namespace
 
 Exit run_eval(App& app, const EvalOptions& options) {
+  app.console().note("device " + app.device_text());
   const auto checkpoint = open_model(app, options.path);
   std::unique_ptr<Checkpoint> reference;
   if (options.reference) {
@@ -99,6 +101,7 @@ Exit run_eval(App& app, const EvalOptions& options) {
 }
 
 Exit run_logits(App& app, const LogitsOptions& options) {
+  app.console().note("device " + app.device_text());
   const auto checkpoint = open_model(app, options.path);
   const pipeline::TokenRows rows = id_rows(app, *checkpoint, options.ids);
   const std::vector<int64_t> shape = pipeline::write_logits(

@@ -78,6 +78,13 @@ std::string document(const pipeline::Generation& g, const Json& text) {
 }  // namespace
 
 Exit run_generate(App& app, const GenerateOptions& options) {
+  if (app.options().device.starts_with("cuda")) {
+    throw Failure(Diagnostic{.code = "R103",
+                             .message = "--device " + app.options().device +
+                                        ": generate is not yet available on a device",
+                             .remedy = "use --device cpu"});
+  }
+  app.console().note("device cpu: generate is not yet available on another");
   const auto checkpoint = open_model(app, options.path);
   const std::vector<int32_t> prompt = prompt_of(*checkpoint, options);
   // With ids for a prompt the tokenizer is only needed to show the text.

@@ -17,6 +17,8 @@ constexpr OptionSpec kCommon[] = {
      "bound on this process's memory, such as 8GiB; one that is too small is refused before the "
      "run",
      Arity::kValue},
+    {"device-memory-limit", "SIZE",
+     "bound on the memory that is taken from the device, such as 6GiB", Arity::kValue},
     {"kernel", "NAME", "run this kernel of its operation and no other (repeatable)", Arity::kList},
     {"json", "", "standard output is one JSON document; all else goes to standard error",
      Arity::kFlag},

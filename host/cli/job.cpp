@@ -71,7 +71,8 @@ pipeline::RunRequest run_request(App& app, const JobOptions& options, Seen& seen
   request.resume_command = options.resume_command;
   request.version = version();
   request.commit = commit();
-  request.device = app.device();
+  request.device = app.device_text();
+  request.on_device = app.device();
   request.threads = compute::thread_count();
   request.interrupts = &interrupts();
   request.progress = &app.console().progress();
@@ -155,7 +156,7 @@ Exit run_job(App& app, const JobOptions& options) {
   Seen seen;
   Prepared job = pipeline::prepare(app.registry(), recipe_request(app, options));
   say_recipe(app, options, job);
-  console.note("device " + app.device());
+  console.note("device " + app.device_text());
   seen.show(console, early_warnings(job));
   bool already = false;
   const Report report = run_and_keep(app, job, [&] {

@@ -4,7 +4,6 @@ namespace mopt::cli {
 
 std::unique_ptr<pipeline::Checkpoint> open_model(App& app, const std::filesystem::path& path) {
   auto checkpoint = pipeline::Checkpoint::open(app.registry(), path);
-  app.console().note("device " + app.device());
   app.console().detail(path.string() + ": " + std::string(checkpoint->container().format()) +
                        ", adapter " + checkpoint->required_graph().architecture);
   return checkpoint;

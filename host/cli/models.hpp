@@ -9,7 +9,7 @@
 
 namespace mopt::cli {
 
-// With its graph, for computing; says on which device.
+// With its graph, for computing.
 std::unique_ptr<pipeline::Checkpoint> open_model(App&, const std::filesystem::path&);
 // Without one: any checkpoint, for looking at tensors.
 std::unique_ptr<pipeline::Checkpoint> open_tensors(App&, const std::filesystem::path&);

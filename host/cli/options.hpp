@@ -20,6 +20,7 @@ struct CommonOptions {
   std::string device = "auto";
   int threads = 0;                       // 0: the cores that this process may use
   std::optional<uint64_t> memory_limit;  // bytes
+  std::optional<uint64_t> device_memory_limit;
   OutputKind output = OutputKind::kText;
   Verbosity verbosity = Verbosity::kNormal;
   ColorMode color = ColorMode::kAuto;

@@ -132,6 +132,9 @@ CommonOptions common_of(const Arguments& args) {
   if (const auto size = args.value("memory-limit")) {
     c.memory_limit = parse_size("memory-limit", *size);
   }
+  if (const auto size = args.value("device-memory-limit")) {
+    c.device_memory_limit = parse_size("device-memory-limit", *size);
+  }
   c.kernels = args.list("kernel");
   exclusive(args, {"quiet", "verbose"}, 0);
   c.output = args.has("json") ? OutputKind::kJson : OutputKind::kText;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -37,6 +38,8 @@ class Event {
   virtual ~Event() = default;
   virtual bool passed() = 0;
   virtual void wait() = 0;  // the calling thread sleeps until it has passed
+  // Of the device's time between two events of one queue, both passed.
+  virtual double seconds_after(Event& earlier) = 0;
 };
 using EventPtr = std::shared_ptr<Event>;
 
@@ -74,6 +77,8 @@ class Queue {
   virtual EventPtr record() = 0;
   // Work from here on begins after the event.
   virtual void wait_for(const EventPtr&) = 0;
+  // fn runs when all work so far is done, on a thread of the driver; it must not use the device.
+  virtual void call(std::function<void()> fn) = 0;
   virtual void finish() = 0;   // the calling thread sleeps until all work is done
   virtual void* stream() = 0;  // CUstream
 };

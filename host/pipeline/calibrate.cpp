@@ -178,6 +178,7 @@ Observed CalibrationPass::run_block(Observe observe, Param param) {
   if (observe == Observe::kYes) begin_looking(observed, options);
   if (observed.block == job_.plan.last_forward_block) options.wanted.emplace();
   const BlockProgram program(*job_.source, static_cast<size_t>(observed.block), options);
+  if (options_.on_device != nullptr) observed.begun = options_.on_device->queue().record();
   stream_.run(program, [&](const RowBatch& rows, ValueId v, const View& x) {
     look(observed.seen.at(v), rows, x);
   });
@@ -187,7 +188,8 @@ Observed CalibrationPass::run_block(Observe observe, Param param) {
       queue.copy(seen.copied.get(), seen.parts.get(), compute::kRangeParts * sizeof(uint32_t));
     observed.ready = queue.record();
   }
-  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (options_.on_device == nullptr)
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return observed;
 }
 
@@ -195,6 +197,7 @@ Observed CalibrationPass::run_block(Observe observe, Param param) {
 void CalibrationPass::fetch(Observed& observed) {
   if (!observed.ready) return;
   observed.ready->wait();
+  seconds_ += observed.ready->seconds_after(*observed.begun);
   for (auto& [v, seen] : observed.seen) {
     const auto* parts = reinterpret_cast<const uint32_t*>(seen.copied.get());
     const compute::RangeFound found =

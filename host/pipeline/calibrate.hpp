@@ -42,7 +42,7 @@ struct Observed {
   };
   int block = -1;
   std::map<graph::ValueId, Seen> seen;
-  compute::EventPtr ready;
+  compute::EventPtr begun, ready;
 };
 
 class CalibrationPass {

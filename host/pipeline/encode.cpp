@@ -52,25 +52,6 @@ class Stopwatch {
   throw Failure(d);
 }
 
-// Whether its values are looked at: for their range, and for one that is no number. A copied tensor
-// that no adapter knows may hold a mask of infinities.
-bool needs_range(const Item& item) {
-  const bool computed =
-      item.known && (same(item.dtype, kF32) || same(item.dtype, kBf16) || same(item.dtype, kF16));
-  return item.outcome == Outcome::kQuantized || item.pruned ||
-         (item.outcome == Outcome::kCopied && computed);
-}
-
-[[noreturn]] void not_finite(const Item& item, int64_t index) {
-  const std::string place = item.shape.size() == 2
-                                ? "[" + std::to_string(index / item.cols()) + ", " +
-                                      std::to_string(index % item.cols()) + "]"
-                                : "[" + std::to_string(index) + "]";
-  fail("M203", item.name, "expected finite weights, found NaN or infinity at " + place,
-       item.outcome == Outcome::kQuantized ? "mend the source, or exclude the tensor with a rule"
-                                           : "mend the source");
-}
-
 // Every scale must be finite and above zero.
 void check_scale(const Item& item, const NamedTensor& part) {
   const DLTensor& t = *part.tensor;
@@ -139,33 +120,63 @@ std::string scheme_text(const plan::Plan& plan, const Item& item) {
   return text;
 }
 
-}  // namespace
-
-// What a unit wrote: hashed in order, counted, timed.
-class Outcomes {
+// Writes at once; hashed in order, timed.
+class WriteNow final : public UnitSink {
  public:
-  Outcomes(ContainerWriter& writer, double& seconds) : writer_(writer), seconds_(seconds) {}
-  void write(const std::string& name, uint64_t offset, std::span<const std::byte> bytes) {
+  WriteNow(ContainerWriter& writer, double& seconds) : writer_(writer), seconds_(seconds) {}
+  void write(const std::string& name, uint64_t offset, std::span<const std::byte> bytes,
+             std::shared_ptr<void>) override {
     const Stopwatch watch(seconds_);
     writer_.write(name, offset, bytes);
-    hash_.update(bytes);
-    tensor_hashes_[name].update(bytes);
+    hashes_[name].update(bytes);
     written_ += bytes.size();
   }
-  uint64_t written() const { return written_; }
-  std::string hash() const { return hash_.hex(); }
-  // Of a tensor's bytes, all of which were written in order.
-  std::string tensor_hash(const std::string& name) { return tensor_hashes_[name].hex(); }
+  std::string hash_of(const std::string& name) { return hashes_[name].hex(); }
 
  private:
   ContainerWriter& writer_;
   double& seconds_;
-  Xxh128 hash_;
-  std::map<std::string, Xxh128> tensor_hashes_;
-  uint64_t written_ = 0;
+  std::map<std::string, Xxh128> hashes_;
 };
 
-Encoder::Scan Encoder::scan_item(const Item& item) const {
+}  // namespace
+
+bool needs_range(const Item& item) {
+  const bool computed =
+      item.known && (same(item.dtype, kF32) || same(item.dtype, kBf16) || same(item.dtype, kF16));
+  return item.outcome == Outcome::kQuantized || item.pruned ||
+         (item.outcome == Outcome::kCopied && computed);
+}
+
+void not_finite(const Item& item, int64_t index) {
+  const std::string place = item.shape.size() == 2
+                                ? "[" + std::to_string(index / item.cols()) + ", " +
+                                      std::to_string(index % item.cols()) + "]"
+                                : "[" + std::to_string(index) + "]";
+  fail("M203", item.name, "expected finite weights, found NaN or infinity at " + place,
+       item.outcome == Outcome::kQuantized ? "mend the source, or exclude the tensor with a rule"
+                                           : "mend the source");
+}
+
+std::optional<float> stored_input_scale(std::span<const NamedTensor> parts) {
+  for (const NamedTensor& part : parts) {
+    if (part.name == MOPT_ROLE_INPUT_SCALE) return *part.tensor.data<float>();
+  }
+  return std::nullopt;
+}
+
+void seal(UnitRecord& record, const std::function<std::string(const std::string&)>& hash_of) {
+  Xxh128 all;
+  for (LedgerEntry& entry : record.ledger) {
+    for (const std::string& output : entry.outputs) {
+      entry.outputs_xxh128.push_back(hash_of(output));
+      all.update(entry.outputs_xxh128.back());
+    }
+  }
+  record.xxh128 = all.hex();
+}
+
+Scan Encoder::scan_item(const Item& item) const {
   const Container& container = tools_.source.container();
   const mopt::StoredTensor& t = *container.find(item.source);
   Scan result;
@@ -203,7 +214,7 @@ Encoder::Scan Encoder::scan_item(const Item& item) const {
   return result;
 }
 
-Encoder::Scans Encoder::scan(const plan::Unit& unit) {
+Scans Encoder::scan(const plan::Unit& unit) {
   const Stopwatch watch(timing_.read);
   Scans scans(unit.items.size());
   compute::for_each(static_cast<int64_t>(unit.items.size()), 1, [&](int64_t i, int64_t) {
@@ -226,19 +237,19 @@ std::map<std::string, float> Encoder::group_ranges(const plan::Unit& unit,
   return ranges;
 }
 
-void Encoder::copy(const Item& item, Outcomes& out) {
+void Encoder::copy(const Item& item, UnitSink& out) const {
   const Container& container = tools_.source.container();
   const mopt::StoredTensor& t = *container.find(item.source);
   const std::string& name = item.outputs.at(0).name;
   if (t.plain) {
     for (uint64_t at = 0; at < t.stored_bytes; at += kResidentBytes) {
-      out.write(name, at, {t.data + at, std::min(kResidentBytes, t.stored_bytes - at)});
+      out.write(name, at, {t.data + at, std::min(kResidentBytes, t.stored_bytes - at)}, nullptr);
       container.release(t);
     }
     return;
   }
   decode_in_pieces(item, [&](uint64_t offset, const Tensor& piece) {
-    out.write(name, offset, {piece.data<std::byte>(), mopt::nbytes(*piece)});
+    out.write(name, offset, {piece.data<std::byte>(), mopt::nbytes(*piece)}, nullptr);
   });
   container.release(t);
 }
@@ -272,21 +283,18 @@ TensorRef Encoder::source_tensor(const Item& item, Tensor& owned) const {
   return {owned.data<void>(), item.dtype, item.shape};
 }
 
-// A copied tensor beside which the exporter stores scales (K and V of a quantized cache).
-void Encoder::copy_with_scales(const Item& item, size_t index, const Calibrated& found,
-                               UnitRecord& record, Outcomes& out) {
-  Tensor owned;
-  const TensorRef weight = source_tensor(item, owned);
-  std::vector<NamedTensor> scales;
-  add_scales(item, index, found, scales);
-  std::vector<mopt_named_tensor> parts{{str(kWeightRole), weight.get()}};
-  for (const NamedTensor& scale : scales) {
-    check_scale(item, scale);
-    parts.push_back({str(scale.name), scale.tensor.get()});
-  }
-  warn_large(item, scales, record);
-  put(item, parts, out);
-  tools_.source.release(item.source);
+void Encoder::copy_with_scales(size_t index, const TensorRef& weight, std::shared_ptr<void> keep,
+                               const Calibrated& found, UnitRecord& record, UnitSink& out) const {
+  const Item& item = tools_.plan.items[index];
+  std::vector<NamedTensor> parts;
+  // Borrowed: `keep` owns its bytes.
+  const std::shared_ptr<std::byte> bytes(std::shared_ptr<void>(), mopt::data<std::byte>(*weight));
+  parts.push_back({kWeightRole, tensor_over(bytes, {kDLCPU, 0}, item.dtype, item.shape)});
+  add_scales(item, index, found, parts);
+  for (size_t i = 1; i < parts.size(); ++i)
+    check_scale(item, parts[i]);
+  warn_large(item, parts, record);
+  put(item, std::move(parts), std::move(keep), out);
 }
 
 Tensor Encoder::prune(const Item& item, const TensorRef& weight, const Scan& scan) const {
@@ -326,72 +334,108 @@ void Encoder::add_scales(const Item& item, size_t index, const Calibrated& found
   }
 }
 
-void Encoder::put(const Item& item, std::span<const mopt_named_tensor> parts, Outcomes& out) {
+void Encoder::put(const Item& item, std::vector<NamedTensor> parts, std::shared_ptr<void> keep,
+                  UnitSink& out) const {
   const mopt_exec* exec = tools_.source.registry().services().cpu();
-  const std::vector<NamedTensor> stored =
-      tools_.exporter.put(exec, plan::abi_param(tools_.plan, item), parts);
-  if (stored.size() != item.outputs.size()) {
+  struct Kept {
+    std::shared_ptr<void> source;
+    std::vector<NamedTensor> parts, stored;  // what is stored may share the parts' bytes
+  };
+  const auto kept = std::make_shared<Kept>(Kept{std::move(keep), std::move(parts), {}});
+  std::vector<mopt_named_tensor> named;
+  for (const NamedTensor& part : kept->parts)
+    named.push_back({str(part.name), part.tensor.get()});
+  kept->stored = tools_.exporter.put(exec, plan::abi_param(tools_.plan, item), named);
+  if (kept->stored.size() != item.outputs.size()) {
     throw Error(MOPT_INTERNAL, "the exporter made other tensors than it planned", item.name);
   }
-  for (size_t i = 0; i < stored.size(); ++i) {
-    const DLTensor& t = *stored[i].tensor;
-    const TensorDecl made{stored[i].name, t.dtype, {t.shape, t.shape + t.ndim}};
+  for (size_t i = 0; i < kept->stored.size(); ++i) {
+    const NamedTensor& stored = kept->stored[i];
+    const DLTensor& t = *stored.tensor;
+    const TensorDecl made{stored.name, t.dtype, {t.shape, t.shape + t.ndim}};
     if (!(made == item.outputs[i])) {
       throw Error(MOPT_INTERNAL,
                   "planned as " + dtype_name(item.outputs[i].dtype) + " " +
                       shape_text(item.outputs[i].shape) + ", made as " + dtype_name(made.dtype) +
                       " " + shape_text(made.shape),
-                  stored[i].name);
+                  stored.name);
     }
-    out.write(stored[i].name, 0, {mopt::data<std::byte>(t), mopt::nbytes(t)});
+    out.write(stored.name, 0, {mopt::data<std::byte>(t), mopt::nbytes(t)}, kept);
   }
 }
 
-void Encoder::quantize(const Item& item, size_t index, const Scan& scan, float group_absmax,
-                       const Calibrated& found, UnitRecord& record, Outcomes& out) {
+void Encoder::store(size_t index, MadeParts made, const Scan& scan, UnitRecord& record,
+                    UnitSink& out) const {
+  const Item& item = tools_.plan.items[index];
+  const bool measured = item.outcome == Outcome::kQuantized;
+  Report::Layer layer{item.name,
+                      item.role,
+                      scheme_text(tools_.plan, item),
+                      item.shape,
+                      item.bytes(),
+                      0,
+                      measured ? made.weight_error : kNotMeasured,
+                      made.output_error.value_or(kNotMeasured)};
+  if (scan.absmax == 0)
+    record.warnings.push_back(warning("W102", item, "all of its weights are zero, stored as such"));
+  warn_large(item, made.parts, record);
+  const uint64_t before = out.written();
+  put(item, std::move(made.parts), nullptr, out);
+  layer.bytes_after = out.written() - before;
+  record.layers.push_back(std::move(layer));
+}
+
+void Encoder::finish_parts(size_t index, const Calibrated& found,
+                           std::vector<NamedTensor>& parts) const {
+  const Item& item = tools_.plan.items[index];
+  add_scales(item, index, found, parts);
+  check_parts(item, parts);
+}
+
+void Encoder::quantize(size_t index, const TensorRef& source, const Scan& scan, float group_absmax,
+                       const Calibrated& found, UnitRecord& record, UnitSink& out) const {
+  const Item& item = tools_.plan.items[index];
   const mopt_exec* exec = tools_.source.registry().services().cpu();
   Tensor owned;
-  TensorRef weight = source_tensor(item, owned);
+  TensorRef weight(mopt::data<void>(*source), item.dtype, item.shape);
   if (item.pruned) {
     owned = prune(item, weight, scan);
     weight = TensorRef(owned.data<void>(), item.dtype, item.shape);
   }
-  Report::Layer layer{item.name,    item.role,    scheme_text(tools_.plan, item),
-                      item.shape,   item.bytes(), 0,
-                      kNotMeasured, kNotMeasured};
-  std::vector<NamedTensor> parts;
-  if (item.outcome == Outcome::kQuantized) {
-    const plan::Format& format = *tools_.plan.formats[static_cast<size_t>(item.weight)];
-    const mopt_weight_job job{
-        sizeof(mopt_weight_job), 0, str(item.name), weight.get(), scan.absmax, group_absmax};
-    parts = format.quantizer.quantize(exec, job);
-    add_scales(item, index, found, parts);
-    check_parts(item, parts);
-    const QuantizedWeight quantized{tools_.plan, item, exec, parts};
-    layer.weight_error = weight_error(quantized, *weight);
-    if (const auto sample = found.sample.find(index); sample != found.sample.end()) {
-      std::optional<float> stored;
-      for (const NamedTensor& part : parts) {
-        if (part.name == MOPT_ROLE_INPUT_SCALE) stored = *part.tensor.data<float>();
-      }
-      layer.output_error = output_error(quantized, *weight, **sample->second, stored);
-    }
-  } else {
-    parts.push_back({kWeightRole, std::move(owned)});
-    add_scales(item, index, found, parts);
-    check_parts(item, parts);
+  MadeParts made;
+  if (item.outcome != Outcome::kQuantized) {
+    made.parts.push_back({kWeightRole, std::move(owned)});
+    finish_parts(index, found, made.parts);
+    return store(index, std::move(made), scan, record, out);
   }
-  if (scan.absmax == 0)
-    record.warnings.push_back(warning("W102", item, "all of its weights are zero, stored as such"));
-  warn_large(item, parts, record);
-  const uint64_t before = out.written();
-  std::vector<mopt_named_tensor> named;
-  for (const NamedTensor& part : parts)
-    named.push_back({str(part.name), part.tensor.get()});
-  put(item, named, out);
-  layer.bytes_after = out.written() - before;
-  record.layers.push_back(std::move(layer));
-  tools_.source.release(item.source);
+  const plan::Format& format = *tools_.plan.formats[static_cast<size_t>(item.weight)];
+  const mopt_weight_job job{
+      sizeof(mopt_weight_job), 0, str(item.name), weight.get(), scan.absmax, group_absmax};
+  made.parts = format.quantizer.quantize(exec, job);
+  finish_parts(index, found, made.parts);
+  const QuantizedWeight quantized{tools_.plan, item, exec, made.parts};
+  made.weight_error = weight_error(quantized, *weight);
+  if (const auto sample = found.sample.find(index); sample != found.sample.end())
+    made.output_error =
+        output_error(quantized, *weight, **sample->second, stored_input_scale(made.parts));
+  store(index, std::move(made), scan, record, out);
+}
+
+LedgerEntry Encoder::entry(size_t index, const Scan& scan) const {
+  const Item& item = tools_.plan.items[index];
+  LedgerEntry entry{item.source, Fate::kCopied, item.rule, {}, scan.sha256, {}};
+  if (item.outcome == Outcome::kDropped) {
+    entry.fate = Fate::kDropped;
+  } else if (item.outcome != Outcome::kCopied) {
+    entry.fate = item.outcome == Outcome::kQuantized ? Fate::kQuantized : Fate::kTransformed;
+  } else if (!tools_.source.container().find(item.source)->plain) {
+    // A tensor that its container stores in blocks of its own is decoded on the way.
+    entry.fate = Fate::kTransformed;
+    entry.rule = "decode";
+  }
+  for (const TensorDecl& d : item.outputs)
+    entry.outputs.push_back(d.name);
+  return entry;
 }
 
 UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Calibrated& found) {
@@ -402,34 +446,28 @@ UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Cal
   {
     const Stopwatch watch(elapsed);
     const std::map<std::string, float> groups = group_ranges(unit, scans);
-    Outcomes out(tools_.writer, timing_.write);
+    WriteNow out(tools_.writer, timing_.write);
     for (size_t i = 0; i < unit.items.size(); ++i) {
       const size_t index = unit.items[i];
       const Item& item = tools_.plan.items[index];
-      const auto group = groups.find(item.fuse_group);
-      const float range = group == groups.end() ? scans[i].absmax : group->second;
-      const bool plain = tools_.source.container().find(item.source)->plain;
-      LedgerEntry entry{item.source, Fate::kCopied, item.rule, {}, scans[i].sha256, {}};
-      if (item.outcome == Outcome::kDropped) {
-        entry.fate = Fate::kDropped;
-      } else if (item.outcome != Outcome::kCopied) {
-        entry.fate = item.outcome == Outcome::kQuantized ? Fate::kQuantized : Fate::kTransformed;
-        quantize(item, index, scans[i], range, found, record, out);
+      record.ledger.push_back(entry(index, scans[i]));
+      if (item.outcome == Outcome::kDropped) continue;
+      if (item.outcome == Outcome::kCopied && item.parts.size() <= 1) {
+        copy(item, out);
+        continue;
+      }
+      Tensor owned;
+      const TensorRef weight = source_tensor(item, owned);
+      if (item.outcome == Outcome::kCopied) {
+        copy_with_scales(index, weight, nullptr, found, record, out);
       } else {
-        // A tensor that its container stores in blocks of its own is decoded on the way.
-        if (!plain) entry.fate = Fate::kTransformed, entry.rule = "decode";
-        if (item.parts.size() > 1)
-          copy_with_scales(item, index, found, record, out);
-        else
-          copy(item, out);
+        const auto group = groups.find(item.fuse_group);
+        const float range = group == groups.end() ? scans[i].absmax : group->second;
+        quantize(index, weight, scans[i], range, found, record, out);
       }
-      for (const TensorDecl& d : item.outputs) {
-        entry.outputs.push_back(d.name);
-        entry.outputs_xxh128.push_back(out.tensor_hash(d.name));
-      }
-      record.ledger.push_back(std::move(entry));
+      tools_.source.release(item.source);
     }
-    record.xxh128 = out.hash();
+    seal(record, [&](const std::string& tensor) { return out.hash_of(tensor); });
   }
   timing_.encode += elapsed - (timing_.write - written_before);
   return record;

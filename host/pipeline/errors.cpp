@@ -113,12 +113,15 @@ Slice slice_rows(const QuantizedWeight& q, int64_t begin, int64_t end) {
     slice.refs.emplace_back(
         data<char>(t) + mopt_nbytes(static_cast<uint64_t>(first * row_elements), t.dtype), t.dtype,
         extents);
+    slice.refs.back().on(t.device);
     slice.named.push_back({str(part.name), nullptr});
   }
   for (size_t i = 0; i < slice.refs.size(); ++i)
     slice.named[i].tensor = slice.refs[i].get();
   return slice;
 }
+
+}  // namespace
 
 void dequantize_rows(const QuantizedWeight& q, int64_t begin, int64_t end, DLTensor* out) {
   const Slice slice = slice_rows(q, begin, end);
@@ -135,6 +138,8 @@ int64_t rows_within(const QuantizedWeight& q, uint64_t bytes, DLDataType dtype) 
   return tile *
          static_cast<int64_t>(std::max<uint64_t>(1, bytes / std::max<uint64_t>(1, tile_bytes)));
 }
+
+namespace {
 
 compute::View view_tensor(const DLTensor& t) {
   return compute::view_of(data<char>(t), t.dtype, shape(t));

@@ -15,6 +15,11 @@ struct QuantizedWeight {
   std::span<const NamedTensor> parts;
 };
 
+// Rows [begin, end) of the weight that the parts stand for, f32 or bf16, where the parts are.
+void dequantize_rows(const QuantizedWeight&, int64_t begin, int64_t end, DLTensor* out);
+// Rows whose elements fill `bytes`, in whole tiles of the format, at least one.
+int64_t rows_within(const QuantizedWeight&, uint64_t bytes, DLDataType dtype);
+
 // ||Wq - W|| / ||W||, dequantized in pieces of a few rows. 0 for a zero weight that stays zero.
 double weight_error(const QuantizedWeight&, const DLTensor& weight);
 

@@ -15,18 +15,50 @@ using compute::View;
 
 namespace {
 
+// Of rows that run together on a device.
+constexpr int64_t kBatchTokens = 8192;
+
+// A block's parameters in a device's memory, for as long as its program lives.
+class BlockParams {
+ public:
+  BlockParams(const Checkpoint& checkpoint, const ForwardOptions& options)
+      : checkpoint_(checkpoint), options_(options) {}
+  // The options with which the block's program finds them.
+  ForwardOptions options() {
+    ForwardOptions options = options_;
+    if (options.on_device != nullptr)
+      options.param = [this](const std::string& name) { return upload(name); };
+    return options;
+  }
+
+ private:
+  View upload(const std::string& name) {
+    const PreScale where = options_.quantize_inputs ? PreScale::kApart : PreScale::kFolded;
+    const ParamData data = checkpoint_.load(name, options_.dtype, where);
+    memory_.push_back(options_.on_device->upload(data.view.data, data.view.bytes()));
+    checkpoint_.release(name);
+    View view = data.view;
+    view.data = memory_.back().get();
+    return view;
+  }
+  const Checkpoint& checkpoint_;
+  const ForwardOptions& options_;
+  std::vector<compute::Buffer> memory_;
+};
+
 // All rows through all blocks but the last.
 RowStream run_body(const Checkpoint& checkpoint, const TokenRows& rows,
                    const EvalOptions& options) {
   const graph::Model& graph = checkpoint.required_graph();
-  RowStream stream(graph, rows, {.dtype = options.forward.dtype});
+  RowStream stream(graph, rows, {options.forward.dtype, options.forward.on_device, kBatchTokens});
   const size_t blocks = graph.blocks.size();
   for (size_t b = 0; b + 1 < blocks; ++b) {
     if (options.progress) options.progress(b, blocks);
     for (const int p : graph.blocks[b + 1].params) {
       checkpoint.prefetch(graph.params[static_cast<size_t>(p)].name);
     }
-    stream.run(BlockProgram(checkpoint, b, options.forward), {});
+    BlockParams params(checkpoint, options.forward);
+    stream.run(BlockProgram(checkpoint, b, params.options()), {});
     for (const int p : graph.blocks[b].params) {
       checkpoint.release(graph.params[static_cast<size_t>(p)].name);
     }
@@ -172,16 +204,27 @@ Scores total(const std::vector<RowScore>& rows, bool with_reference) {
 
 }  // namespace
 
+void EvalOptions::use(compute::Device* device, Services& services) {
+  if (device == nullptr) return;
+  on_device_ = std::make_shared<OnDevice>(device->make_queue("evaluate"), services);
+  forward.on_device = on_device_.get();
+  forward.kernels.queue = &on_device_->queue();
+}
+
 Scores evaluate(const Checkpoint& checkpoint, const TokenRows& windows, const EvalOptions& options,
                 const Checkpoint* reference) {
   const RowStream ours = run_body(checkpoint, windows, options);
+  BlockParams params(checkpoint, options.forward);
   const BlockProgram head(checkpoint, checkpoint.required_graph().blocks.size() - 1,
-                          options.forward);
+                          params.options());
   std::optional<RowStream> theirs;
+  std::optional<BlockParams> their_params;
   std::optional<BlockProgram> their_head;
   if (reference != nullptr) {
     theirs.emplace(run_body(*reference, windows, options));
-    their_head.emplace(*reference, reference->required_graph().blocks.size() - 1, options.forward);
+    their_params.emplace(*reference, options.forward);
+    their_head.emplace(*reference, reference->required_graph().blocks.size() - 1,
+                       their_params->options());
   }
   std::vector<RowScore> scores(windows.size());
   OnDevice* on = options.forward.on_device;
@@ -216,7 +259,8 @@ std::vector<int64_t> write_logits(const Checkpoint& checkpoint, const TokenRows&
   }
   const graph::Model& graph = checkpoint.required_graph();
   const RowStream stream = run_body(checkpoint, rows, options);
-  const BlockProgram head(checkpoint, graph.blocks.size() - 1, options.forward);
+  BlockParams params(checkpoint, options.forward);
+  const BlockProgram head(checkpoint, graph.blocks.size() - 1, params.options());
   const auto batch = static_cast<int64_t>(rows.size());
   const auto time = static_cast<int64_t>(rows.front().size());
   const int64_t vocabulary = graph.values[graph.outputs.find("logits")->second].dims.back();

@@ -25,6 +25,11 @@ struct Scores {
 struct EvalOptions {
   ForwardOptions forward;
   std::function<void(size_t block, size_t blocks)> progress;
+  // Lets all of it run on a device; NULL: on the CPU.
+  void use(compute::Device*, Services&);
+
+ private:
+  std::shared_ptr<OnDevice> on_device_;
 };
 
 // Every row is a window; T-1 tokens of each are predicted.

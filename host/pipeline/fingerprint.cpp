@@ -64,6 +64,7 @@ std::vector<std::string> fingerprints(std::span<const std::filesystem::path> pat
     }
   });
   std::vector<std::string> texts;
+  texts.reserve(sizes.size());
   for (const uint64_t size : sizes)
     texts.push_back(std::to_string(size));
   for (const Stretch& s : stretches)

@@ -202,6 +202,9 @@ std::vector<Diagnostic> finish(const Ending& e, const std::function<void()>& com
       e.report.warnings.push_back(std::move(d));
   }
   e.report.memory.peak_bytes = compute::peak_resident_bytes();
+  if (e.request.on_device != nullptr) {
+    e.report.memory.device_peak_bytes = static_cast<uint64_t>(e.request.on_device->memory().peak);
+  }
   e.output.write("mopt/recipe.toml", print_resolved(e.job.recipe));
   return missed;
 }

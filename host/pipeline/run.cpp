@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "host/pipeline/calibrate.hpp"
+#include "host/pipeline/device_loop.hpp"
 #include "host/pipeline/fingerprint.hpp"
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
@@ -23,6 +24,10 @@ using Clock = std::chrono::steady_clock;
 
 // A boundary is saved when the time since the last save exceeds this many times what a save costs.
 constexpr double kSaveFactor = 30;
+// Bytes per second, until one was timed.
+constexpr double kSaveRate = 5e8;
+// Of rows that run together on a device: products of 8192 rows reach its rate.
+constexpr int64_t kBatchTokens = 8192;
 // A disk with less room than this was full when a write failed.
 constexpr uint64_t kFullDisk = uint64_t{64} << 20;
 // What only an unfinished run has in DIR/mopt. The journal goes first: without it nothing of the
@@ -89,6 +94,12 @@ std::string cpu_name() {
   return "unknown";
 }
 
+std::string seconds_text(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f s", seconds);
+  return text;
+}
+
 uint64_t mib(uint64_t bytes) {
   return (bytes + (uint64_t{1} << 20) - 1) >> 20;
 }
@@ -124,11 +135,14 @@ class Run {
   void open_journal();
   void continue_writing(const ContainerWriter::Plan&);
   void loop();
+  void loop_on_device();
   Observed forward_to(const plan::Unit&);
   void save_boundary(bool now);
   int first_open_block() const;
   void restore_boundary();
-  ForwardOptions forward_options() const;
+  ForwardOptions forward_options();
+  void new_pass();
+  bool save_is_due() const;
   [[noreturn]] void stop();
   void show(const plan::Unit&, size_t done, double seconds);
   bool all_written() const;
@@ -142,6 +156,7 @@ class Run {
   TokenRows rows_;
   std::optional<Journal> journal_;
   std::optional<ContainerWriter> writer_;
+  std::optional<DeviceQueues> queues_;  // before what computes on them
   std::optional<CalibrationPass> pass_;
   Clock::time_point last_save_ = Clock::now();
   double save_cost_ = 0;
@@ -180,6 +195,7 @@ void Run::fill_head() {
   report_.machine.cpu = cpu_name();
   report_.machine.cores = request_.threads;
   report_.machine.device = request_.device;
+  if (request_.on_device != nullptr) report_.machine.driver = request_.on_device->info().driver;
   report_.memory.limit_bytes = request_.memory_limit;
   report_.warnings = job_.recipe.warnings;
   report_.warnings.insert(report_.warnings.end(), job_.plan.warnings.begin(),
@@ -326,23 +342,31 @@ int Run::first_open_block() const {
   return first;
 }
 
-ForwardOptions Run::forward_options() const {
+ForwardOptions Run::forward_options() {
   ForwardOptions options;
   options.dtype = compute_type(*job_.source);
   options.kernels = request_.kernels;
   options.quantize_inputs = false;
+  if (queues_) {
+    options.on_device = &queues_->compute;
+    options.kernels.queue = &queues_->compute.queue();
+  }
   return options;
+}
+
+void Run::new_pass() {
+  pass_.emplace(job_, rows_, forward_options(), kBatchTokens);
 }
 
 void Run::restore_boundary() {
   if (!job_.plan.needs_data()) return;
-  pass_.emplace(job_, rows_, forward_options());
+  new_pass();
   const fs::path saved = output_.own() / "activations";
   if (journal_->finished().empty() || !fs::exists(saved)) return;
   try {
     pass_->stream().load(saved);
     if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) {
-      pass_.emplace(job_, rows_, forward_options());
+      new_pass();
     }
   } catch (const Error&) {
     pass_.emplace(job_, rows_,
@@ -350,11 +374,17 @@ void Run::restore_boundary() {
   }
 }
 
+bool Run::save_is_due() const {
+  if (!pass_) return false;
+  const double cost =
+      save_cost_ > 0 ? save_cost_ : static_cast<double>(pass_->stream().bytes()) / kSaveRate;
+  return seconds_since(last_save_) >= kSaveFactor * cost;
+}
+
 void Run::save_boundary(bool now) {
   if (!pass_ || static_cast<int>(pass_->stream().next_block()) > job_.plan.last_forward_block)
     return;
-  if (save_cost_ == 0) save_cost_ = static_cast<double>(pass_->stream().bytes()) / 5e8;
-  if (!now && seconds_since(last_save_) < kSaveFactor * save_cost_) return;
+  if (!now && !save_is_due()) return;
   const auto start = Clock::now();
   const fs::path file = output_.own() / "activations", scratch = output_.own() / "activations.new";
   pass_->stream().save(scratch);
@@ -399,12 +429,53 @@ void Run::show(const plan::Unit& unit, size_t done, double seconds) {
   request_.progress->block_done(state);
 }
 
+void Run::loop_on_device() {
+  DeviceLoop loop({.job = job_,
+                   .queues = *queues_,
+                   .writer = *writer_,
+                   .journal = *journal_,
+                   .pass = pass_ ? &*pass_ : nullptr,
+                   .kernels = request_.kernels,
+                   .threads = request_.threads,
+                   .done =
+                       [&, start = Clock::now(), done = size_t{0}](const plan::Unit& unit) mutable {
+                         for (const size_t item : unit.items)
+                           bytes_done_ += job_.plan.items[item].bytes();
+                         if (pass_ && unit.block >= 0 && unit.block <= job_.plan.last_forward_block)
+                           ++blocks_forwarded_;
+                         show(unit, ++done, seconds_since(start));
+                       },
+                   .wants_pause = [&] { return interrupted() || save_is_due(); },
+                   .pause =
+                       [&] {
+                         if (interrupted()) stop();
+                         save_boundary(false);
+                       }});
+  loop.run();
+  const DeviceLoop::Seconds seconds = loop.seconds();
+  if (pass_) report_.seconds.forward += pass_->seconds_forward();
+  report_.seconds.read = seconds.waited_read;
+  report_.seconds.solve += seconds.solve;
+  report_.seconds.encode = seconds.encode;
+  report_.seconds.write = seconds.write.stalled;
+  say("waited for reading " + seconds_text(seconds.waited_read) + ", for the device " +
+      seconds_text(seconds.waited_device) + ", for writing " + seconds_text(seconds.write.stalled) +
+      "; threads read " + seconds_text(seconds.read.read) + ", hashed " +
+      seconds_text(seconds.read.hash + seconds.write.hash) + ", wrote " +
+      seconds_text(seconds.write.write) + ", synced " + seconds_text(seconds.write.sync));
+  pass_.reset();
+}
+
 void Run::loop() {
+  if (request_.on_device != nullptr) {
+    queues_.emplace(*request_.on_device, job_.source->registry().services());
+  }
   restore_boundary();
-  Encoder encoder({job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_});
-  const auto start = Clock::now();
   for (const plan::Item& item : job_.plan.items)
     bytes_ += item.bytes();
+  if (queues_) return loop_on_device();
+  Encoder encoder({job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_});
+  const auto start = Clock::now();
   const auto& units = job_.plan.units;
   for (size_t i = 0; i < units.size(); ++i) {
     if (journal_->has(units[i].name)) continue;
@@ -412,7 +483,7 @@ void Run::loop() {
       for (const size_t item : units[i + 1].items)
         job_.source->prefetch(job_.plan.items[item].source);
     }
-    const Encoder::Scans scans = encoder.scan(units[i]);
+    const Scans scans = encoder.scan(units[i]);
     Calibrated calibrated;
     const bool forward =
         pass_ && units[i].block >= 0 && units[i].block <= job_.plan.last_forward_block;

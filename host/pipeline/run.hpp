@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "host/compute/device.hpp"
 #include "host/compute/dispatch.hpp"
 #include "host/pipeline/output.hpp"
 #include "host/pipeline/prepare.hpp"
@@ -19,10 +20,11 @@ struct RunRequest {
   Existing existing = Existing::kRefuse;
   std::optional<uint64_t> memory_limit;
   compute::Options kernels;
-  std::string command;          // as typed, for the report
-  std::string resume_command;   // told to whoever interrupts the run
-  std::string version, commit;  // of the program
-  std::string device;           // the choice and its reason
+  std::string command;                   // as typed, for the report
+  std::string resume_command;            // told to whoever interrupts the run
+  std::string version, commit;           // of the program
+  std::string device;                    // the choice and its reason
+  compute::Device* on_device = nullptr;  // NULL: the CPU
   int threads = 1;
   // Counts SIGINT and SIGTERM; the run ends after the block in work when it is not 0.
   const std::atomic<int>* interrupts = nullptr;

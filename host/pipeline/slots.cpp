@@ -39,7 +39,8 @@ bool SlotRing::may_take(uint64_t order) const {
 Slot SlotRing::take(uint64_t order, std::stop_token stop) {
   std::unique_lock lock(mutex_);
   const auto mine = waiting_.insert(order);
-  const bool ready = changed_.wait(lock, stop, [&] { return cancelled_ || may_take(order); });
+  const bool ready =
+      changed_.wait(lock, std::move(stop), [&] { return cancelled_ || may_take(order); });
   waiting_.erase(mine);
   // Others of the same order, and the next one, may go now too.
   changed_.notify_all();
@@ -60,6 +61,11 @@ void SlotRing::cancel() {
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
   changed_.notify_all();
+}
+
+size_t SlotRing::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size();
 }
 
 // Notified under the lock: the ring may be destroyed right after it.

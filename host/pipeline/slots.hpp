@@ -72,6 +72,8 @@ class SlotRing {
   // From now on only orders above this one count as later.
   void set_first(uint64_t order);
   void cancel();
+  // How many wait for a slot now.
+  size_t waiting() const;
 
  private:
   friend class Slot;
@@ -79,7 +81,7 @@ class SlotRing {
   bool may_take(uint64_t order) const;
 
   const size_t slot_bytes_, count_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   std::vector<std::byte*> free_;
   std::multiset<uint64_t> waiting_, held_;  // orders

@@ -104,7 +104,8 @@ TEST_CASE("of those who wait the lowest order is served first") {
       served.push_back(order);
     });
   }
-  std::this_thread::sleep_for(50ms);
+  while (r.ring.waiting() < 4)
+    std::this_thread::yield();
   held.reset();
   for (std::thread& t : threads)
     t.join();

@@ -16,7 +16,7 @@
 namespace mopt::pipeline {
 namespace {
 
-constexpr uintptr_t kPage = 4096;
+constexpr size_t kPage = 4096;
 constexpr size_t kSamples = 16;
 // Larger alignments than this are no block devices; such a file is read through the page cache.
 constexpr size_t kLargestAlignment = size_t{1} << 20;
@@ -72,15 +72,17 @@ bool is_aligned(std::span<const std::byte> memory, size_t alignment) {
 // absent, but starts to read ahead: half of a cold file was then read twice.
 Residency residency(std::span<const std::byte> mapped) {
   if (mapped.empty()) return Residency::kCached;
-  const auto begin = reinterpret_cast<uintptr_t>(mapped.data()) / kPage;
-  const auto end = (reinterpret_cast<uintptr_t>(mapped.data()) + mapped.size() - 1) / kPage + 1;
-  const size_t samples = std::min<size_t>(kSamples, end - begin);
+  // The mapping begins at a page, and so does the memory before a piece of it.
+  const size_t lead = reinterpret_cast<uintptr_t>(mapped.data()) % kPage;
+  auto* first = const_cast<std::byte*>(mapped.data()) - lead;
+  const size_t pages = (lead + mapped.size() + kPage - 1) / kPage;
+  const size_t samples = std::min(kSamples, pages);
   size_t present = 0;
   for (size_t i = 0; i < samples; ++i) {
-    const uintptr_t page = begin + (end - begin) * i / samples;
+    std::byte* page = first + pages * i / samples * kPage;
     unsigned char state = 0;
     // What the kernel does not tell is read as if it were there.
-    if (::mincore(reinterpret_cast<void*>(page * kPage), kPage, &state) != 0) state = 1;
+    if (::mincore(page, kPage, &state) != 0) state = 1;
     present += state & 1;
   }
   return 2 * present >= samples ? Residency::kCached : Residency::kAbsent;

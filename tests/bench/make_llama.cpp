@@ -77,7 +77,7 @@ void take_shape(const std::string& text, LlamaShape& shape) {
 Options parse(std::span<char* const> arguments) {
   Options o;
   const std::pair<std::string, std::function<void(const std::string&)>> known[] = {
-      {"--preset", [&](const auto& v) { o.shape = mopt::bench::preset(v); }},
+      {"--preset", [](const auto&) {}},  // taken first, wherever it stands
       {"--shape", [&](const auto& v) { take_shape(v, o.shape); }},
       {"--layers", [&](const auto& v) { o.shape.layers = number<int64_t>(v); }},
       {"--seed", [&](const auto& v) { o.shape.seed = number<uint64_t>(v); }},
@@ -86,6 +86,10 @@ Options parse(std::span<char* const> arguments) {
       {"--ids", [&](const auto& v) { o.ids = v; }},
       {"--rows", [&](const auto& v) { o.rows = number<int64_t>(v); }},
       {"--tokens", [&](const auto& v) { o.tokens = number<int64_t>(v); }}};
+  for (size_t i = 0; i + 1 < arguments.size(); ++i) {
+    if (std::string_view(arguments[i]) == "--preset")
+      o.shape = mopt::bench::preset(arguments[i + 1]);
+  }
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string name = arguments[i];
     if (!name.starts_with("--") && o.target.empty()) {
@@ -98,7 +102,8 @@ Options parse(std::span<char* const> arguments) {
     if (++i == arguments.size()) throw std::invalid_argument(name + " needs a value");
     option->second(arguments[i]);
   }
-  if (o.target.empty() || o.threads < 1) throw std::invalid_argument("name a target");
+  if (o.target.empty()) throw std::invalid_argument("name a directory or a FILE.synthetic");
+  if (o.threads < 1) throw std::invalid_argument("--threads needs a number from 1");
   mopt::bench::check_shape(o.shape);
   return o;
 }

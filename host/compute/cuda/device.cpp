@@ -25,7 +25,7 @@ std::string mib(int64_t bytes) {
 class CudaEvent final : public Event {
  public:
   CudaEvent(const CudaDevice& device, cudaStream_t stream) : device_(device) {
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync),
+    check(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync),
           "an event cannot be made");
     const cudaError_t status = cudaEventRecord(event_, stream);
     if (status == cudaSuccess) return;
@@ -45,6 +45,12 @@ class CudaEvent final : public Event {
   void wait() override {
     device_.use();
     check(cudaEventSynchronize(event_), "the device failed");
+  }
+  double seconds_after(Event& earlier) override {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, static_cast<CudaEvent&>(earlier).event_, event_),
+          "the device's time is not known");
+    return milliseconds * 1e-3;
   }
   cudaEvent_t get() const { return event_; }
 
@@ -227,6 +233,17 @@ void CudaQueue::wait_for(const EventPtr& event) {
   device_.use();
   check(cudaStreamWaitEvent(stream_, static_cast<CudaEvent&>(*event).get(), 0),
         "a stream cannot wait");
+}
+
+void CudaQueue::call(std::function<void()> fn) {
+  device_.use();
+  auto held = std::make_unique<std::function<void()>>(std::move(fn));
+  const auto run = [](void* data) {
+    const std::unique_ptr<std::function<void()>> mine(static_cast<std::function<void()>*>(data));
+    (*mine)();
+  };
+  check(cudaLaunchHostFunc(stream_, run, held.get()), "a stream cannot call back");
+  held.release();
 }
 
 void CudaQueue::finish() {

@@ -83,6 +83,7 @@ class CudaQueue final : public Queue {
   void zero(void* to, int64_t bytes) override;
   EventPtr record() override;
   void wait_for(const EventPtr&) override;
+  void call(std::function<void()> fn) override;
   void finish() override;
   void* stream() override { return stream_; }
 

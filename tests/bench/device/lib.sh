@@ -22,6 +22,8 @@ batch=${BATCH:-16}
 mkdir -p "$scratch" "$out"
 unset MOPT_PLUGIN_PATH
 
+# The peer's programs, without the folders that unpack.sh found for ours.
+outside() { LD_LIBRARY_PATH=${OUTSIDE_LIBRARY_PATH:-} "$@"; }
 median() { sort -g | awk '{x[NR] = $1} END {print NR % 2 ? x[(NR + 1) / 2] : (x[NR / 2] + x[NR / 2 + 1]) / 2}'; }
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.2f", b - a}'; }

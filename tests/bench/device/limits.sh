@@ -55,7 +55,7 @@ machine
 cat "$csv"
 gpu=$into/gpu_limits.jsonl
 if [ ! -s "$gpu" ] && [ "$device" != cpu ] && [ -f "$peers/gpu_limits.py" ]; then
-  python3 "$peers/gpu_limits.py" --disk --gib 1 | tee "$gpu"
+  outside python3 "$peers/gpu_limits.py" --disk --gib 1 | tee "$gpu"
 fi
 # Seconds of all products of the calibration but the head's, each at its own measured rate; empty without.
 forward_limit() {

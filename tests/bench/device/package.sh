@@ -42,8 +42,10 @@ elves | while read -r file; do
     *) strip --strip-debug "$file" ;;
   esac
   # RPATH, not RUNPATH: it also holds for what a library of the tree needs, and before LD_LIBRARY_PATH.
-  patchelf --force-rpath --set-rpath "\$ORIGIN/$(realpath --relative-to="$(dirname "$file")" \
-    "$tree/lib/mopt/shared")" "$file"
+  # The CUDA part also looks where a toolkit stands; elsewhere unpack.sh says where.
+  search="\$ORIGIN/$(realpath --relative-to="$(dirname "$file")" "$tree/lib/mopt/shared")"
+  if [[ $file == "$tree"/lib/mopt/*cud*.so ]]; then search+=:/usr/local/cuda/lib64; fi
+  patchelf --force-rpath --set-rpath "$search" "$file"
 done
 
 # With nothing around it, everything comes from the tree or from the machine.

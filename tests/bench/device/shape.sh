@@ -57,7 +57,7 @@ peer() {
   warm "$source"
   watch_device
   PYTHONPATH=${PEER_PYTHONPATH:-}${PYTHONPATH:+:$PYTHONPATH} \
-    "$tree/bin/bench_measure" "$scratch/measured.csv" peer_warm "${PEER_PYTHON:-python3}" \
+    outside "$tree/bin/bench_measure" "$scratch/measured.csv" peer_warm "${PEER_PYTHON:-python3}" \
     "$peers/gpu_shape.py" "$source" "modelopt:$preset" --batch "$batch" --samples "$rows" --seq "$seq" \
     --device $on >"$at" 2>"$scratch/peer.log" || tail -n 5 "$scratch/peer.log" >&2
   row 0 "$(value "$at" gpu_peak_GiB | awk '{printf "%.0f", $1 * 1024}')" "$(value "$at" out_GB)" no
@@ -65,7 +65,7 @@ peer() {
 
 with_peer=
 if [ -n "$preset" ] && [ -f "$peers/gpu_shape.py" ] && PYTHONPATH=${PEER_PYTHONPATH:-} \
-  "${PEER_PYTHON:-python3}" -c 'import modelopt' 2>/dev/null; then with_peer=1; fi
+  outside "${PEER_PYTHON:-python3}" -c 'import modelopt' 2>/dev/null; then with_peer=1; fi
 for i in $(seq "$repeats"); do
   if [ -n "$with_peer" ]; then peer "$i"; fi
   ours ours_warm "$i"

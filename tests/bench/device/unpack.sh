@@ -29,11 +29,13 @@ folder_of() {
   done
   echo "unpack.sh: no $1 on this machine; runs on CUDA will say so" >&2
 }
-folders=$(for library in libcublasLt.so.13 libcudnn.so.9; do folder_of $library; done | sort -u)
+folders=$(for library in libcublasLt.so.13 libcudnn.so.9 libnvrtc.so.13; do folder_of $library; done | sort -u)
 {
   echo "export MOPT_TREE=$(realpath "$tree")"
   if [ -n "$folders" ]; then
-    echo "export LD_LIBRARY_PATH=$(paste -sd: <<<"$folders")\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+    # For ours alone: the peer's torch has libraries of its own.
+    echo "export OUTSIDE_LIBRARY_PATH=\${OUTSIDE_LIBRARY_PATH-\${LD_LIBRARY_PATH:-}}"
+    echo "export LD_LIBRARY_PATH=$(paste -sd: <<<"$folders")\${OUTSIDE_LIBRARY_PATH:+:\$OUTSIDE_LIBRARY_PATH}"
   fi
 } >"$tree/env.sh"
 

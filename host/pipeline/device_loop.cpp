@@ -1,0 +1,329 @@
+#include "host/pipeline/device_loop.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+namespace mopt::pipeline {
+
+using compute::View;
+using plan::Item;
+using plan::Outcome;
+
+namespace {
+
+// Steps that are read while one computes.
+constexpr size_t kAhead = 2;
+// Bytes of a copied tensor that go from the device to the CPU at a time.
+constexpr int64_t kCopyBytes = int64_t{16} << 20;
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() {
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Hands a unit's bytes to the threads that write.
+class WriteLater final : public UnitSink {
+ public:
+  explicit WriteLater(WriteBehind& write) : write_(write) {}
+  void write(const std::string& name, uint64_t offset, std::span<const std::byte> bytes,
+             std::shared_ptr<void> keep) override {
+    write_.submit(name, offset, bytes, std::move(keep));
+    written_ += bytes.size();
+  }
+
+ private:
+  WriteBehind& write_;
+};
+
+bool plain_copy(const Item& item) {
+  return item.outcome == Outcome::kCopied && item.parts.size() <= 1;
+}
+
+}  // namespace
+
+DeviceQueues::DeviceQueues(compute::Device& device, Services& services)
+    : copies(device.make_queue("copies"), services),
+      compute(device.make_queue("compute"), services),
+      encode(device.make_queue("encode"), services) {}
+
+// Parts in the device's memory, their copies on the CPU, errors on their way.
+struct DeviceLoop::Made {
+  size_t item;
+  std::vector<NamedTensor> on_device;
+  std::vector<NamedTensor> parts;
+  std::optional<PendingError> weight_error, output_error;
+  // What is not encoded on the device: the weight itself and its sample, on the CPU.
+  Tensor weight, sample;
+};
+
+DeviceLoop::DeviceLoop(Tools tools)
+    : tools_(std::move(tools)),
+      encoder_({tools_.job.plan, *tools_.job.source, *tools_.job.exporter, tools_.job.pruner.get(),
+                tools_.writer}),
+      weights_(tools_.job, tools_.queues.copies, compute_type(*tools_.job.source)) {
+  const int threads = std::clamp(tools_.threads / 4, 1, 4);
+  write_.emplace(sink_of(tools_.writer),
+                 WriteBehind::Limits{.threads = threads, .bytes = uint64_t{384} << 20});
+}
+
+// Units that the journal lacks, and the blocks before them that have to be run again.
+std::vector<DeviceStep> DeviceLoop::steps() const {
+  std::vector<DeviceStep> steps;
+  const plan::Plan& plan = tools_.job.plan;
+  int next = tools_.pass == nullptr ? 0 : static_cast<int>(tools_.pass->stream().next_block());
+  for (const plan::Unit& unit : plan.units) {
+    if (tools_.journal.has(unit.name)) continue;
+    const bool forward =
+        tools_.pass != nullptr && unit.block >= 0 && unit.block <= plan.last_forward_block;
+    for (; forward && next < unit.block; ++next)
+      steps.push_back({next, nullptr});
+    steps.push_back({forward ? unit.block : -1, &unit});
+    if (forward) next = unit.block + 1;
+  }
+  return steps;
+}
+
+void DeviceLoop::run() {
+  const std::vector<DeviceStep> steps = this->steps();
+  std::deque<std::unique_ptr<LoadedStep>> ahead;
+  size_t next = 0;
+  const auto read_on = [&](size_t until) {
+    for (; next < std::min(until, steps.size()); ++next)
+      ahead.push_back(weights_.load(steps[next]));
+  };
+  std::optional<Forwarded> before;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    read_on(i + kAhead);
+    std::unique_ptr<LoadedStep> loaded = std::move(ahead.front());
+    ahead.pop_front();
+    {
+      const Stopwatch watch(seconds_.waited_read);
+      loaded->wait();
+    }
+    Observed observed = forward(*loaded);
+    if (before) finish(*std::exchange(before, std::nullopt));
+    before.emplace(Forwarded{std::move(loaded), std::move(observed)});
+    tell();
+    if (!tools_.wants_pause() || i + 1 == steps.size()) continue;
+    finish(*std::exchange(before, std::nullopt));
+    write_->drain();
+    tell();
+    tools_.pause();
+  }
+  if (before) finish(*std::move(before));
+  write_->drain();
+  tell();
+}
+
+Observed DeviceLoop::forward(LoadedStep& loaded) {
+  const DeviceStep& step = loaded.step();
+  if (step.block < 0) return {};
+  const compute::Range range(&tools_.queues.compute.device(), "forward");
+  tools_.queues.compute.queue().wait_for(loaded.ready());
+  return tools_.pass->run_block(
+      step.unit == nullptr ? CalibrationPass::Observe::kNo : CalibrationPass::Observe::kYes,
+      [&](const std::string& name) { return loaded.find(name)->computed; });
+}
+
+Calibrated DeviceLoop::solve(Forwarded& forwarded) {
+  if (!forwarded.observed.ready) return {};
+  {
+    const Stopwatch watch(seconds_.waited_device);
+    forwarded.observed.ready->wait();
+  }
+  if (forwarded.loaded->step().unit == nullptr) return {};
+  const Stopwatch watch(seconds_.solve);
+  return tools_.pass->solve(std::move(forwarded.observed), tools_.job.calibrators);
+}
+
+void DeviceLoop::finish(Forwarded forwarded) {
+  const Calibrated found = solve(forwarded);
+  if (forwarded.loaded->step().unit == nullptr) return;
+  const Stopwatch watch(seconds_.encode);
+  const compute::Range range(&tools_.queues.encode.device(), "encode");
+  encode(*forwarded.loaded, found);
+}
+
+// Enqueues what turns a weight into its parts, their errors, and the copies to the CPU.
+void DeviceLoop::encode_on_device(Made& made, const WeightOnDevice& weight, float range,
+                                  const Calibrated& found) {
+  OnDevice& on = tools_.queues.encode;
+  const plan::Plan& plan = tools_.job.plan;
+  const Item& item = plan.items[made.item];
+  const plan::Format& format = *plan.formats[static_cast<size_t>(item.weight)];
+  const TensorRef view = on.tensor(weight.view);
+  const mopt_weight_job job{sizeof(mopt_weight_job), 0,    str(item.name), view.get(),
+                            weight.scan.absmax,      range};
+  made.on_device = format.quantizer.quantize(on.exec(), job);
+  for (const NamedTensor& part : made.on_device) {
+    const DLTensor& t = *part.tensor;
+    const auto bytes = static_cast<int64_t>(mopt::nbytes(t));
+    Tensor copy = tensor_over(on.device().take_pinned(bytes), {kDLCPU, 0}, t.dtype, shape(t));
+    on.queue().copy(copy.data<char>(), data<char>(t), bytes);
+    made.parts.push_back({part.name, std::move(copy)});
+  }
+  const QuantizedWeight quantized{plan, item, on.exec(), made.on_device};
+  const DeviceLayer layer{on, quantized, weight.view};
+  made.weight_error.emplace(weight_error_on_device(layer));
+  const auto sample = found.sample.find(made.item);
+  if (sample == found.sample.end()) return;
+  const auto range_of_input = found.input_range.find(made.item);
+  std::optional<float> scale;
+  if (range_of_input != found.input_range.end()) {
+    scale = plan.formats[static_cast<size_t>(item.input)]->quantizer.input_scale(
+        MOPT_OPERAND_INPUT, range_of_input->second);
+  }
+  const bool served = item.input == plan::kNoFormat ||
+                      plan.formats[static_cast<size_t>(item.input)]->quantizer.serves_cuda();
+  if (served) made.output_error.emplace(output_error_on_device(layer, **sample->second, scale));
+}
+
+DeviceLoop::Made DeviceLoop::make(size_t index, const WeightOnDevice& weight, float range,
+                                  const Calibrated& found) {
+  const Item& item = tools_.job.plan.items[index];
+  Made made{index, {}, {}, {}, {}, {}, {}};
+  const bool served =
+      item.outcome == Outcome::kQuantized && !item.pruned &&
+      tools_.job.plan.formats[static_cast<size_t>(item.weight)]->quantizer.serves_cuda();
+  if (served) {
+    encode_on_device(made, weight, range, found);
+    return made;
+  }
+  const auto fetch = [&](const void* from, DLDataType dtype, std::span<const int64_t> shape) {
+    OnDevice& on = tools_.queues.encode;
+    const int64_t bytes = compute::view_of(from, dtype, shape).bytes();
+    Tensor copy = tensor_over(on.device().take_pinned(bytes), {kDLCPU, 0}, dtype, shape);
+    on.queue().copy(copy.data<char>(), from, bytes);
+    return copy;
+  };
+  made.weight = fetch(weight.view.data, item.dtype, item.shape);
+  if (const auto sample = found.sample.find(index); sample != found.sample.end()) {
+    const DLTensor& t = **sample->second;
+    made.sample = fetch(data<char>(t), t.dtype, shape(t));
+  }
+  return made;
+}
+
+// Bit for bit, in pieces, so that a large tensor needs little memory on the CPU.
+void DeviceLoop::write_copy(const WeightOnDevice& weight, UnitSink& out) {
+  OnDevice& on = tools_.queues.encode;
+  const std::string& name = weight.item->outputs.at(0).name;
+  const int64_t bytes = weight.view.bytes();
+  for (int64_t at = 0; at < bytes; at += kCopyBytes) {
+    const int64_t n = std::min(kCopyBytes, bytes - at);
+    const compute::Buffer piece = on.device().take_pinned(n);
+    on.queue().copy(piece.get(), weight.stored.get() + at, n);
+    on.queue().record()->wait();
+    out.write(name, static_cast<uint64_t>(at), {piece.get(), static_cast<size_t>(n)}, piece);
+  }
+}
+
+void DeviceLoop::encode(LoadedStep& loaded, const Calibrated& found) {
+  const plan::Unit& unit = *loaded.step().unit;
+  const plan::Plan& plan = tools_.job.plan;
+  tools_.queues.encode.queue().wait_for(loaded.ready());
+  UnitRecord record;
+  record.unit = unit.name;
+  write_->begin_unit();
+  WriteLater out(*write_);
+  Scans scans(unit.items.size());
+  std::vector<std::future<Delivered>> passing(unit.items.size());
+  for (size_t i = 0; i < unit.items.size(); ++i) {
+    const Item& item = plan.items[unit.items[i]];
+    if (const WeightOnDevice* weight = loaded.find(item.source)) {
+      scans[i] = weight->scan;
+      continue;
+    }
+    DeviceWeights::Take take;
+    if (item.outcome == Outcome::kCopied) {
+      take = [this, &item](uint64_t offset, std::shared_ptr<Slot> slot) {
+        const auto bytes = slot->bytes();
+        write_->submit(item.outputs.at(0).name, offset, bytes, std::move(slot));
+      };
+    }
+    passing[i] = weights_.pass_on(item, std::move(take));
+  }
+  const std::map<std::string, float> groups = encoder_.group_ranges(unit, scans);
+  const auto range_of = [&](size_t i) {
+    const auto group = groups.find(plan.items[unit.items[i]].fuse_group);
+    return group == groups.end() ? scans[i].absmax : group->second;
+  };
+  std::map<size_t, Made> made;
+  for (size_t i = 0; i < unit.items.size(); ++i) {
+    const Item& item = plan.items[unit.items[i]];
+    const WeightOnDevice* weight = loaded.find(item.source);
+    if (weight == nullptr || item.outcome == Outcome::kDropped || plain_copy(item)) continue;
+    made.emplace(i, make(unit.items[i], *weight, range_of(i), found));
+  }
+  tools_.queues.encode.queue().record()->wait();
+  for (size_t i = 0; i < unit.items.size(); ++i) {
+    const size_t index = unit.items[i];
+    const Item& item = plan.items[index];
+    const auto mine = made.find(i);
+    const WeightOnDevice* weight = loaded.find(item.source);
+    if (passing[i].valid()) scans[i].sha256 = passing[i].get().sha256;
+    record.ledger.push_back(encoder_.entry(index, scans[i]));
+    if (mine == made.end()) {
+      if (weight != nullptr && plain_copy(item)) write_copy(*weight, out);
+    } else if (!mine->second.parts.empty()) {
+      Made& m = mine->second;
+      MadeParts parts{std::move(m.parts), m.weight_error->ratio(), {}};
+      if (m.output_error) parts.output_error = m.output_error->ratio();
+      encoder_.finish_parts(index, found, parts.parts);
+      encoder_.store(index, std::move(parts), scans[i], record, out);
+    } else {
+      const auto kept = std::make_shared<Tensor>(std::move(mine->second.weight));
+      const TensorRef view(kept->data<void>(), item.dtype, item.shape);
+      if (item.outcome == Outcome::kCopied) {
+        encoder_.copy_with_scales(index, view, kept, found, record, out);
+      } else {
+        Calibrated on_cpu{found.input_range, found.kv_range, {}, {}};
+        if (mine->second.sample) on_cpu.sample[index] = &mine->second.sample;
+        encoder_.quantize(index, view, scans[i], range_of(i), on_cpu, record, out);
+      }
+    }
+  }
+  commit(std::move(record), unit);
+}
+
+void DeviceLoop::commit(UnitRecord record, const plan::Unit& unit) {
+  write_->end_unit([this, &unit, held = std::make_shared<UnitRecord>(std::move(record))](
+                       const WrittenUnit& written) {
+    std::map<std::string_view, const std::string*> hashes;
+    for (const WrittenTensor& t : written)
+      hashes[t.name] = &t.xxh128;
+    seal(*held, [&](const std::string& tensor) { return *hashes.at(tensor); });
+    tools_.journal.append(std::move(*held));
+    const std::lock_guard lock(mutex_);
+    committed_.push_back(&unit);
+  });
+}
+
+void DeviceLoop::tell() {
+  std::vector<const plan::Unit*> units;
+  {
+    const std::lock_guard lock(mutex_);
+    units.swap(committed_);
+  }
+  for (const plan::Unit* unit : units)
+    tools_.done(*unit);
+}
+
+DeviceLoop::Seconds DeviceLoop::seconds() const {
+  Seconds s = seconds_;
+  s.read = weights_.timing();
+  s.write = write_->timing();
+  return s;
+}
+
+}  // namespace mopt::pipeline

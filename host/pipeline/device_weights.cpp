@@ -1,0 +1,147 @@
+#include "host/pipeline/device_weights.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "host/compute/absmax/absmax.hpp"
+#include "host/compute/cast/cast.hpp"
+
+namespace mopt::pipeline {
+
+using compute::View;
+using plan::Item;
+using plan::Outcome;
+
+namespace {
+
+// A small ring: pinning costs half a millisecond per megabyte.
+constexpr size_t kSlotBytes = size_t{8} << 20, kSlots = 32;
+// Tensors that are read at a time: SHA-256 does 2 GB/s on a core, the bus to the device 55.
+constexpr int kMostLanes = 8;
+
+int lanes() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kMostLanes);
+}
+
+bool only_copied(const Item& item) {
+  return item.outcome == Outcome::kDropped || item.outcome == Outcome::kCopied;
+}
+
+// Looks for the range of bytes from `offset` on, and for what is no number.
+void search(const Item& item, DLDataType dtype, uint64_t offset, std::span<const std::byte> bytes,
+            Scan& scan) {
+  const auto width = static_cast<uint64_t>(dtype.bits / 8);
+  const auto found = compute::absmax(
+      compute::view_of(bytes.data(), dtype, {static_cast<int64_t>(bytes.size() / width)}));
+  if (found.first_not_finite >= 0)
+    not_finite(item, static_cast<int64_t>(offset / width) + found.first_not_finite);
+  scan.absmax = std::max(scan.absmax, found.value);
+}
+
+}  // namespace
+
+void LoadedStep::wait() {
+  for (auto& [source, read] : reads_)
+    weights_.at(source).scan.sha256 = read.get().sha256;
+  reads_.clear();
+  compute::Options options;
+  options.queue = &copies_->queue();
+  for (auto& [source, weight] : weights_) {
+    if (weight.view.data == weight.computed.data) continue;
+    compute::cast(weight.view, weight.computed, options);
+  }
+  ready_ = copies_->queue().record();
+}
+
+const WeightOnDevice* LoadedStep::find(const std::string& source) const {
+  const auto found = weights_.find(source);
+  return found == weights_.end() ? nullptr : &found->second;
+}
+
+DeviceWeights::DeviceWeights(const Prepared& job, OnDevice& copies, DLDataType dtype)
+    : job_(job), copies_(copies), dtype_(dtype) {
+  memory_ = copies_.device().take_pinned(kSlotBytes * kSlots);
+  ring_.emplace(std::span(memory_.get(), kSlotBytes * kSlots), kSlotBytes);
+  reader_.emplace(*ring_, lanes());
+}
+
+// Copies that are under way still hold slots.
+DeviceWeights::~DeviceWeights() {
+  reader_.reset();
+  try {
+    copies_.queue().finish();
+  } catch (const Error&) {  // the device is lost, and its copies with it
+  }
+}
+
+std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
+  auto loaded = std::make_unique<LoadedStep>();
+  loaded->step_ = step;
+  loaded->copies_ = &copies_;
+  loaded->dtype_ = dtype_;
+  const graph::Model* graph = job_.source->graph();
+  const auto item_of = [&](const std::string& source) -> const Item* {
+    if (step.unit == nullptr) return nullptr;
+    for (const size_t i : step.unit->items) {
+      if (job_.plan.items[i].source == source) return &job_.plan.items[i];
+    }
+    return nullptr;
+  };
+  if (step.block >= 0) {
+    for (const int p : graph->blocks[static_cast<size_t>(step.block)].params) {
+      const std::string& source = graph->params[static_cast<size_t>(p)].name;
+      load(*loaded, source, item_of(source));
+    }
+  }
+  if (step.unit == nullptr) return loaded;
+  for (const size_t i : step.unit->items) {
+    const Item& item = job_.plan.items[i];
+    if (!only_copied(item)) load(*loaded, item.source, &item);
+  }
+  return loaded;
+}
+
+void DeviceWeights::load(LoadedStep& step, const std::string& source, const Item* item) {
+  const auto [entry, fresh] = step.weights_.try_emplace(source);
+  WeightOnDevice& weight = entry->second;
+  if (!fresh) {  // an untied head shares its source with the embedding
+    if (weight.item == nullptr || only_copied(*weight.item)) weight.item = item;
+    return;
+  }
+  const Container& container = job_.source->container();
+  const mopt::StoredTensor& t = *container.find(source);
+  weight.item = item;
+  weight.view = compute::view_of(nullptr, t.dtype, t.shape);
+  weight.stored = copies_.queue().take(weight.view.bytes());
+  weight.view.data = weight.stored.get();
+  weight.computed = weight.view;
+  if (step.step_.block >= 0 && !same(t.dtype, dtype_)) {
+    weight.computed.dtype = dtype_;
+    weight.converted = copies_.queue().take(weight.computed.bytes());
+    weight.computed.data = weight.converted.get();
+  }
+  const bool searched = item != nullptr && needs_range(*item);
+  const auto deliver = [this, &weight, item, searched](uint64_t offset, Slot&& slot) {
+    if (searched) search(*item, weight.view.dtype, offset, slot.bytes(), weight.scan);
+    const auto held = std::make_shared<Slot>(std::move(slot));
+    copies_.queue().copy(weight.stored.get() + offset, held->bytes().data(),
+                         static_cast<int64_t>(held->bytes().size()));
+    copies_.queue().call([held] { held->drop(); });
+  };
+  const Digest digest = item == nullptr ? Digest::kNone : Digest::kSha256;
+  step.reads_.emplace(source, reader_->submit({container, t, digest, deliver}));
+}
+
+std::future<Delivered> DeviceWeights::pass_on(const Item& item, Take take) {
+  const Container& container = job_.source->container();
+  const mopt::StoredTensor& t = *container.find(item.source);
+  const bool searched = needs_range(item);
+  const auto deliver = [&item, &t, searched, take = std::move(take)](uint64_t offset, Slot&& slot) {
+    Scan unused;
+    if (searched) search(item, t.dtype, offset, slot.bytes(), unused);
+    if (take) take(offset, std::make_shared<Slot>(std::move(slot)));
+  };
+  return reader_->submit({container, t, Digest::kSha256, deliver});
+}
+
+}  // namespace mopt::pipeline
