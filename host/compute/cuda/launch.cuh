@@ -19,8 +19,14 @@ struct Grid {
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), Grid grid, Queue& queue, Args... args) {
   if (grid.blocks == 0) return;
+#if defined(__CUDACC__)
   kernel<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads),
            static_cast<size_t>(grid.shared), stream_of(queue)>>>(static_cast<Params>(args)...);
+#else  // tests/cuda_emulation.hpp
+  static_cast<void>(queue);
+  mopt::emulation::launch(kernel, grid.blocks, grid.threads, grid.shared,
+                          static_cast<Params>(args)...);
+#endif
   check(cudaGetLastError(), "a kernel cannot be started");
 }
 
