@@ -3,8 +3,10 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <atomic>
 #include <csetjmp>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -258,7 +260,7 @@ void Block::run(uint3 index, dim3 grid, dim3 size, size_t shared_bytes,
   }
 }
 
-int64_t launched = 0;
+std::atomic<int64_t> launched = 0;
 
 }  // namespace
 
@@ -275,6 +277,9 @@ int64_t launches() {
 }
 
 void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
+  // Shared memory is one for all blocks.
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
   ++launched;
   const Access access;
   for (unsigned z = 0; z < grid.z; ++z) {

@@ -8,7 +8,8 @@
 // include path, whose cuda_runtime.h is this header. Instead of kernel<<<...>>>, which is no C++,
 // launches go through mopt::cuda::launch, or another function that calls emulation::launch here.
 //
-// A block's threads are fibers of one OS thread; blocks run one after the other, in order.
+// A block's threads are fibers of one OS thread; blocks run one after the other, in order. So do
+// kernels, whatever threads start them.
 // Supported:
 //   __global__ __device__ __host__ __shared__ __constant__ __launch_bounds__ __forceinline__
 //   extern __shared__ T name[]; (mopt_emulated rewrites it), filled with garbage before each block

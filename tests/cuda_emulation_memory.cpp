@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 namespace mopt::emulation {
 namespace {
@@ -22,6 +23,7 @@ struct Block {
 class Memory {
  public:
   void* allocate(size_t bytes) {
+    const std::lock_guard lock(mutex_);
     bytes = std::max<size_t>(bytes, 1);
     const size_t pages = (bytes + kPage - 1) / kPage;
     const size_t mapped = (pages + 1) * kPage;
@@ -39,6 +41,7 @@ class Memory {
 
   void release(void* p) {
     if (p == nullptr) return;
+    const std::lock_guard lock(mutex_);
     const auto found = blocks_.find(p);
     if (found == blocks_.end()) fail("memory is released that was not allocated");
     const auto* start = static_cast<unsigned char*>(p);
@@ -54,11 +57,13 @@ class Memory {
   }
 
   void open() {
+    const std::lock_guard lock(mutex_);
     if (open_++ > 0) return;
     for (const auto& entry : blocks_)
       protect(entry.first, PROT_READ | PROT_WRITE);
   }
   void close() {
+    const std::lock_guard lock(mutex_);
     if (--open_ > 0) return;
     for (const auto& entry : blocks_)
       protect(entry.first, PROT_NONE);
@@ -75,6 +80,7 @@ class Memory {
     std::abort();
   }
 
+  std::mutex mutex_;
   std::map<void*, Block> blocks_;
   int open_ = 0;
 };
