@@ -19,6 +19,7 @@ class Queue;
 using Buffer = std::shared_ptr<std::byte>;
 
 struct DeviceInfo {
+  DLDeviceType type = kDLCUDA;
   int index = 0;
   std::string name;    // "NVIDIA H200"
   std::string driver;  // "CUDA 13.0"
@@ -49,8 +50,8 @@ class Device {
   virtual const DeviceInfo& info() const = 0;
   virtual const DeviceKernels& kernels() const = 0;
   virtual std::unique_ptr<Queue> make_queue(const char* name) = 0;
-  // Host memory that copies from and to the device need; kept and given out again. Throws
-  // MOPT_OUT_OF_MEMORY.
+  // Host memory that copies from and to the device need, from a page's start; kept and given out
+  // again. Throws MOPT_OUT_OF_MEMORY.
   virtual Buffer take_pinned(int64_t bytes) = 0;
   virtual MemoryUse memory() const = 0;
   virtual void set_limit(int64_t bytes) = 0;

@@ -78,7 +78,10 @@ class Quantizer {
   static std::optional<Quantizer> open(const Registry&, const mopt_scheme&);
 
   std::optional<mopt_scheme> scheme(mopt_operand) const;  // nullopt: it cannot hold this operand
-  bool serves_cuda() const { return (flags_ & MOPT_SERVES_CUDA) != 0; }
+  // Whether it works on tensors of such a device. On the CPU every one does.
+  bool serves(DLDeviceType device) const {
+    return device == kDLCPU || (device == kDLCUDA && (flags_ & MOPT_SERVES_CUDA) != 0);
+  }
   DeclList plan(const mopt_weight_view&) const;
   std::vector<NamedTensor> quantize(const mopt_exec*, const mopt_weight_job&) const;
   void dequantize(const mopt_exec*, const mopt_qtensor&, DLTensor* out) const;

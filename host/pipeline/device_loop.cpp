@@ -184,7 +184,7 @@ void DeviceLoop::encode_on_device(Made& made, const WeightOnDevice& weight, floa
         MOPT_OPERAND_INPUT, range_of_input->second);
   }
   const bool served = item.input == plan::kNoFormat ||
-                      plan.formats[static_cast<size_t>(item.input)]->quantizer.serves_cuda();
+                      on.serves(plan.formats[static_cast<size_t>(item.input)]->quantizer);
   if (served) made.output_error.emplace(output_error_on_device(layer, **sample->second, scale));
 }
 
@@ -194,7 +194,8 @@ DeviceLoop::Made DeviceLoop::make(size_t index, const WeightOnDevice& weight, fl
   Made made{index, {}, {}, {}, {}, {}, {}};
   const bool served =
       item.outcome == Outcome::kQuantized && !item.pruned &&
-      tools_.job.plan.formats[static_cast<size_t>(item.weight)]->quantizer.serves_cuda();
+      tools_.queues.encode.serves(
+          tools_.job.plan.formats[static_cast<size_t>(item.weight)]->quantizer);
   if (served) {
     encode_on_device(made, weight, range, found);
     return made;

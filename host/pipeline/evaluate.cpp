@@ -230,9 +230,10 @@ Scores evaluate(const Checkpoint& checkpoint, const TokenRows& windows, const Ev
   OnDevice* on = options.forward.on_device;
   ours.run_head(head, [&](const RowBatch& rows, int64_t first, const View& logits) {
     const OnCpu mine(on, logits);
+    LiveValues piece;  // owns what `other` looks at
     std::optional<OnCpu> other;
     if (theirs) {
-      const LiveValues piece = theirs->head_piece(*their_head, rows, first, logits.shape[1]);
+      piece = theirs->head_piece(*their_head, rows, first, logits.shape[1]);
       other.emplace(on, piece.begin()->second.view);
     }
     each_row(rows, [&](size_t row, int64_t index) {

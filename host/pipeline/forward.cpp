@@ -309,7 +309,7 @@ View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputForm
   OnDevice* on = options_.on_device;
   if (on == nullptr) {
     quantize_on_cpu(exec_, format, x, copy.view);
-  } else if (format.pre_scale.empty() && format.quantizer->serves_cuda()) {
+  } else if (format.pre_scale.empty() && on->serves(*format.quantizer)) {
     TensorRef in = on->tensor(as_rows(x)), out = on->tensor(as_rows(copy.view));
     format.quantizer->quantize_input(on->exec(), format.operand, in.get(), scale_in(format),
                                      out.get());

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kPositions = 1024;
 
 DLDevice dlpack_device(const compute::Device& device) {
-  return {kDLCUDA, device.info().index};
+  return {device.info().type, device.info().index};
 }
 
 }  // namespace

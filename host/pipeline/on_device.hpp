@@ -6,7 +6,7 @@
 
 #include "host/compute/device.hpp"
 #include "host/compute/rope/rope.hpp"
-#include "host/loader/services.hpp"
+#include "host/loader/components.hpp"
 
 namespace mopt::pipeline {
 
@@ -24,7 +24,9 @@ class OnDevice {
   compute::Queue& queue() const { return *queue_; }
   compute::Device& device() const { return queue_->device(); }
   const mopt_exec* exec() const { return exec_; }
-  // `view` as plugins see it, in rows of `columns`.
+  // Whether a format has kernels for this device.
+  bool serves(const Quantizer& q) const { return q.serves(exec_->device.device_type); }
+  // `view` as plugins see it.
   TensorRef tensor(const compute::View&) const;
 
   // Of a sequence of `length` tokens, in the precision of `dtype`; kept.

@@ -66,7 +66,7 @@ struct Format {
 };
 
 // Blocks up to 512, whose 32 lanes are a warp.
-using Kernels = cuda::Blocks<Format, 32>;
+using Kernels = cuda::Blocks<Format, 1, 32>;
 
 }  // namespace
 

@@ -17,8 +17,15 @@ struct E2m1 {
   static constexpr float kMax = e2m1::kMax;
   static __device__ uint8_t encode(float q) { return e2m1::encode_tie_to_zero(q); }
   static __device__ float decode(uint8_t code) { return e2m1::decode(code); }
+  // No quotient of numbers is beyond 6, for the scale is rounded up; that of an infinity is.
+  static __device__ Nibbles encode_run(const float (&q)[kRun], float absmax) {
+    if (absmax < std::bit_cast<float>(0x7F800000u)) return encode_run<true>(q);
+    return encode_run<false>(q);
+  }
+  template <bool kBounded>
   static __device__ Nibbles encode_run(const float (&q)[kRun]) {
-    return {{cuda::e2m1_eight_tie_to_zero(q, 0), cuda::e2m1_eight_tie_to_zero(q, 8)}};
+    return {{cuda::e2m1_eight_tie_to_zero<kBounded>(q, 0),
+             cuda::e2m1_eight_tie_to_zero<kBounded>(q, 8)}};
   }
   static __device__ void decode_run(const Nibbles& codes, float (&x)[kRun]) {
     cuda::e2m1_values(codes, x);
@@ -29,7 +36,7 @@ struct E4m3 {
   static constexpr float kMax = e4m3::kMax;
   static __device__ uint8_t encode(float q) { return e4m3::encode(q); }
   static __device__ float decode(uint8_t code) { return e4m3::decode(code); }
-  static __device__ Words encode_run(const float (&q)[kRun]) { return cuda::e4m3_run(q); }
+  static __device__ Words encode_run(const float (&q)[kRun], float) { return cuda::e4m3_run(q); }
   static __device__ void decode_run(const Words& codes, float (&x)[kRun]) {
     cuda::e4m3_run_values(codes, x);
   }
@@ -59,16 +66,16 @@ struct Format {
       q[i] = __fmul_rn(q[i], scale.inverse);
   }
   template <class T>
-  __device__ Codes encode_run(const Raw<T>& raw, const Scale& scale, float) const {
+  __device__ Codes encode_run(const Raw<T>& raw, const Scale& scale, float absmax) const {
     float q[kRun];
     quotients(raw, scale, q);
-    return Element::encode_run(q);
+    return Element::encode_run(q, absmax);
   }
   template <class T>
-  __device__ Raw<T> round_run(const Raw<T>& raw, const Scale& scale, float) const {
+  __device__ Raw<T> round_run(const Raw<T>& raw, const Scale& scale, float absmax) const {
     float q[kRun];
     quotients(raw, scale, q);
-    Element::decode_run(Element::encode_run(q), q);
+    Element::decode_run(Element::encode_run(q, absmax), q);
     const float unit = this->unit(scale.stored);
 #pragma unroll
     for (int i = 0; i < kRun; ++i)
@@ -92,7 +99,7 @@ struct Format {
 
 // Blocks of 32: two lanes.
 template <class Element>
-using Kernels = cuda::Blocks<Format<Element>, 2>;
+using Kernels = cuda::Blocks<Format<Element>, 2, 2>;
 
 cuda::BlockCount all(const Blocks& blocks) {
   return {blocks.count, kBlock};

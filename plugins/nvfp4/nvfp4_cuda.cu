@@ -96,7 +96,7 @@ struct Format {
 };
 
 // Blocks of 16 and of 32: one lane or two.
-using Kernels = cuda::Blocks<Format, 2>;
+using Kernels = cuda::Blocks<Format, 1, 2>;
 
 }  // namespace
 

@@ -13,16 +13,18 @@ if(NOT TARGET mopt::sdk)
   target_compile_features(mopt::sdk INTERFACE cxx_std_20)
 endif()
 
+# CMake 3.25 does not know that nvcc 12 and later speak C++20.
+if(CMAKE_CUDA_COMPILER_LOADED AND NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+
 # Compiles the plugin's CUDA sources into it, with a static runtime that needs no driver to load.
-# CUDA has to be enabled before; cmake 3.25 does not know by itself that nvcc speaks C++20.
 function(mopt_add_plugin_kernels name)
   find_package(CUDAToolkit REQUIRED)
   target_sources(${name} PRIVATE ${ARGN})
   target_link_libraries(${name} PRIVATE CUDA::cudart_static)
   target_compile_definitions(${name} PRIVATE MOPT_PLUGIN_CUDA)
-  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
-    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
-  endif()
   # Without contraction of a*b+c, as below; functions of the sdk that are constexpr serve kernels too.
   target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>"
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>"
@@ -34,8 +36,9 @@ endfunction()
 # mopt_add_plugin(nvfp4 SOURCES plugin.cpp nvfp4.cpp [CUDA nvfp4_cuda.cu] [LIBRARIES lib...])
 # builds nvfp4.so with exactly one exported symbol. In a build that sets MOPT_PLUGIN_OUTPUT_DIRECTORY
 # the file lands there; `install` puts it under lib/mopt/plugins/abi-0.
-# CUDA sources are compiled in where the project has the language CUDA (and, with an option of that
-# name, MOPT_CUDA is on), and mopt::kPluginCuda is then true; else they are left out.
+# CUDA sources are compiled in where the project enabled the language CUDA before it found this package
+# (and, where there is such an option, MOPT_CUDA is on), and mopt::kPluginCuda is then true; else they
+# are left out.
 function(mopt_add_plugin name)
   cmake_parse_arguments(arg "" "" "SOURCES;CUDA;LIBRARIES" ${ARGN})
   if(NOT arg_SOURCES)

@@ -140,7 +140,7 @@ bool Arena::holds(const void* p, int64_t bytes) const {
 
 EmulatedDevice::EmulatedDevice(EmulatedOptions options)
     : options_(options),
-      info_{0, "emulated device", "none", 90, options.bytes},
+      info_{kDLExtDev, 0, "emulated device", "none", 90, options.bytes},
       arena_(2 * options.bytes + (int64_t{1} << 20)),
       use_{0, 0, options.bytes} {
   if (options_.reach == Reach::kAnybody) arena_.open();
@@ -152,8 +152,9 @@ std::unique_ptr<Queue> EmulatedDevice::make_queue(const char*) {
 
 Buffer EmulatedDevice::take_pinned(int64_t bytes) {
   refuse_callback();
-  auto* block = static_cast<std::byte*>(
-      std::aligned_alloc(kAlignment, static_cast<size_t>(rounded(std::max<int64_t>(1, bytes)))));
+  constexpr size_t kPage = 4096;
+  const size_t pages = (static_cast<size_t>(std::max<int64_t>(1, bytes)) + kPage - 1) / kPage;
+  auto* block = static_cast<std::byte*>(std::aligned_alloc(kPage, pages * kPage));
   if (block == nullptr) throw Error(MOPT_OUT_OF_MEMORY, "host memory cannot be pinned");
   std::memset(block, kPoison, static_cast<size_t>(bytes));
   const std::lock_guard lock(mutex_);

@@ -77,11 +77,13 @@ __device__ inline float e2m1_round(float x) {
 
 // e2m1::encode_tie_to_zero of 8 numbers from `first` on. The sum is rounded up, from half a step
 // less; what is added to |x| only tells zero from minus one.
-__device__ inline uint32_t e2m1_eight_tie_to_zero(const float (&x)[kRun], int first) {
+template <bool kBounded>
+__device__ uint32_t e2m1_eight_tie_to_zero(const float (&x)[kRun], int first) {
   uint32_t codes = 0, signs = 0;
 #  pragma unroll
   for (int i = first + 7; i >= first; --i) {
-    const float a = __fadd_rn(fminf(fabsf(x[i]), e2m1::kMax), 0x1p-126f);
+    const float bounded = kBounded ? fabsf(x[i]) : fminf(fabsf(x[i]), e2m1::kMax);
+    const float a = __fadd_rn(bounded, 0x1p-126f);
     const uint32_t exponent = e2m1_steps::exponent(a);
     const uint32_t base = std::bit_cast<uint32_t>(e2m1_steps::base(exponent));
     const float sum = __fadd_ru(a, std::bit_cast<float>(base - 1));
