@@ -145,7 +145,7 @@ int compare(const Arguments& a, const Opened& opened, const EncoderPlugins& plug
   if (a.selection.op != kEncoders) {
     add(compare_ops(opened.target(), a.selection, extent, seeds));
   }
-  if (wants_encoders(a.selection) && !opened.emulated()) {
+  if (wants_encoders(a.selection)) {
     add(compare_encoders(opened.target(), a.selection, extent, plugins));
   }
   add(opened.complaints());
@@ -166,7 +166,7 @@ int run(std::span<char*> words, const std::filesystem::path& executable) {
   }
   if (a.command != "time") bad_usage("unknown command '" + a.command + "'");
   if (opened.emulated()) bad_usage("the time of an emulation says nothing");
-  time_all(opened.target(), a.selection, plugins, a.csv);
+  compute::Threads(0).run([&] { time_all(opened.target(), a.selection, plugins, a.csv); });
   return 0;
 }
 
@@ -177,11 +177,7 @@ int main(int argc, char** argv) {
   try {
     const std::span<char*> words(argv + 1, static_cast<size_t>(argc - 1));
     const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe");
-    const mopt::compute::Threads threads(0);
-    int status = 1;
-    const_cast<mopt::compute::Threads&>(threads).run(
-        [&] { status = mopt::ops::run(words, executable); });
-    return status;
+    return mopt::ops::run(words, executable);
   } catch (const mopt::Error& e) {
     std::fprintf(stderr, "op_harness: %s\n", e.what());
     return e.code() == MOPT_INVALID_ARGUMENT ? 2 : 1;

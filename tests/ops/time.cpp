@@ -121,12 +121,12 @@ class Timing {
 
   void encoder(const EncoderPlugins& plugins, const Encoder& encoder) {
     const Quantizer quantizer = plugins.make(encoder);
-    if (target_.queue != nullptr && !quantizer.serves_cuda()) {
+    const mopt_exec* exec = exec_on(target_, plugins.services());
+    if (!quantizer.serves(exec->device.device_type)) {
       std::printf("%s: the plugin has no kernels for %s\n", encoder.label().c_str(),
                   target_.name.c_str());
       return;
     }
-    const mopt_exec* exec = exec_on(target_, plugins.services());
     const HostTensor weight = filled(kBf16, {kF, kC}, {Content::kNoise, 1, 0.05f});
     std::vector<std::unique_ptr<PlacedTensor>> weights;
     for (int64_t i = 0; i < copies_for(static_cast<double>(weight.bytes.size())); ++i)
