@@ -74,6 +74,7 @@ bool within(double got, double expected, float relative, float absolute) {
     return got == expected && std::signbit(got) == std::signbit(expected);
   }
   if (got == expected) return true;
+  if (std::isinf(got) || std::isinf(expected)) return false;
   return std::fabs(got - expected) <= double{relative} * std::fabs(expected) + double{absolute};
 }
 

@@ -144,14 +144,14 @@ class Timing {
       file.open(csv);
       file << "op,kernel,problem,microseconds,GB/s,TFLOP/s,share,of\n";
     }
-    std::printf("%-10s %-26s %-36s %12s %9s %9s  share\n", "op", "kernel", "problem", "us", "GB/s",
+    std::printf("%-12s %-26s %-36s %12s %9s %9s  share\n", "op", "kernel", "problem", "us", "GB/s",
                 "TFLOP/s");
     for (const Row& row : rows_) {
       const bool computes = row.flops > kComputeBound * row.bytes;
       const double share =
           computes ? row.flops / row.seconds / product_rate_ : row.rate() / copy_rate_;
       const double tera = row.flops / row.seconds * 1e-12;
-      std::printf("%-10s %-26s %-36s %12.1f %9.1f %9.2f  %5.1f %% of %s\n", row.op.c_str(),
+      std::printf("%-12s %-26s %-36s %12.1f %9.1f %9.2f  %5.1f %% of %s\n", row.op.c_str(),
                   row.kernel.c_str(), row.problem.c_str(), row.seconds * 1e6, row.rate() * 1e-9,
                   tera, share * 100, computes ? "products" : "copy");
       if (!file.is_open()) continue;
