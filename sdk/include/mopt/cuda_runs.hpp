@@ -185,7 +185,8 @@ __global__ void __launch_bounds__(kThreads)
   const unsigned row = blockIdx.x / pieces, piece = blockIdx.x % pieces;
   const int64_t col = (int64_t{piece} * blockDim.x + threadIdx.x) * kStep;
   if (col >= cols) return;
-  const float scale = scales[(row >> grid.row_shift) * grid.stride + (col >> grid.col_shift)];
+  const float scale =
+      scales[(int64_t{row} >> grid.row_shift) * grid.stride + (col >> grid.col_shift)];
   const int64_t at = row * cols + col;
   if constexpr (kPacked) {
     float x[kRun];
