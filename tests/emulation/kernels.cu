@@ -77,6 +77,7 @@ __global__ void write_shared_kernel(int64_t index) {
   __shared__ int held[10];
   held[index] = 1;
   __syncthreads();
+  if (held[index] != 1) __syncwarp(0);  // never: it would wait for nobody
 }
 
 template <class... Params, class... Args>

@@ -157,7 +157,6 @@ __global__ void __launch_bounds__(kThreads)
   }
   const float scale = rule(block_max(most));
   if (threadIdx.x == 0 && scales != nullptr) scales[blockIdx.x] = scale;
-  __syncthreads();  // in place, an element may not be written before others have read it
   for (int64_t i = threadIdx.x; i < groups.elements(); i += kThreads) {
     const int64_t at = groups.element_at(blockIdx.x, i);
     if (at >= 0) emit.one(x[at], scale, at);
