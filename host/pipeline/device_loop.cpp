@@ -14,6 +14,8 @@ namespace {
 
 // Steps that are read while one computes.
 constexpr size_t kAhead = 2;
+// Bytes that are on their way to the disk: of a block, and of what is written aside.
+constexpr uint64_t kInFlight = uint64_t{384} << 20, kInFlightAside = uint64_t{64} << 20;
 // Bytes of a copied tensor that go from the device to the CPU at a time.
 constexpr int64_t kCopyBytes = int64_t{16} << 20;
 
@@ -54,7 +56,8 @@ bool plain_copy(const Item& item) {
 DeviceQueues::DeviceQueues(compute::Device& device, Services& services)
     : copies(device.make_queue("copies"), services),
       compute(device.make_queue("compute"), services),
-      encode(device.make_queue("encode"), services) {}
+      encode(device.make_queue("encode"), services),
+      aside(device.make_queue("aside"), services) {}
 
 // Parts in the device's memory, their copies on the CPU, errors on their way.
 struct DeviceLoop::Made {
@@ -70,10 +73,79 @@ DeviceLoop::DeviceLoop(Tools tools)
     : tools_(std::move(tools)),
       encoder_({tools_.job.plan, *tools_.job.source, *tools_.job.exporter, tools_.job.pruner.get(),
                 tools_.writer}),
-      weights_(tools_.job, tools_.queues.copies, compute_type(*tools_.job.source)) {
-  const int threads = std::clamp(tools_.threads / 4, 1, 4);
-  write_.emplace(sink_of(tools_.writer),
-                 WriteBehind::Limits{.threads = threads, .bytes = uint64_t{384} << 20});
+      weights_(tools_.job, tools_.queues.copies, compute_type(*tools_.job.source)),
+      lane_{tools_.queues.encode,
+            WriteBehind(sink(), {std::clamp(tools_.threads / 3, 1, 5), kInFlight, 1})},
+      lane_aside_{tools_.queues.aside,
+                  WriteBehind(sink(), {std::clamp(tools_.threads / 6, 1, 2), kInFlightAside, 1})},
+      aside_(*this) {}
+
+// Two lanes write; what they bring to the disk they bring there one after the other.
+WriteSink DeviceLoop::sink() {
+  WriteSink sink = sink_of(tools_.writer);
+  sink.sync = [this, sync = std::move(sink.sync)] {
+    const std::lock_guard lock(mutex_);
+    sync();
+  };
+  return sink;
+}
+
+DeviceLoop::Aside::Aside(DeviceLoop& loop) : loop_(loop), thread_([this] { serve(); }) {}
+
+DeviceLoop::Aside::~Aside() {
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    queue_.clear();
+  }
+  loop_.weights_.cancel();
+  loop_.lane_aside_.write.cancel();
+  changed_.notify_all();
+  thread_.join();
+}
+
+void DeviceLoop::Aside::push(Forwarded forwarded) {
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(forwarded));
+  changed_.notify_all();
+}
+
+void DeviceLoop::Aside::rethrow() {
+  const std::lock_guard lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void DeviceLoop::Aside::drain() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return failure_ || (queue_.empty() && !busy_); });
+    if (failure_) std::rethrow_exception(failure_);
+  }
+  loop_.lane_aside_.write.drain();
+}
+
+void DeviceLoop::Aside::serve() {
+  pthread_setname_np(pthread_self(), "aside");
+  std::unique_lock lock(mutex_);
+  while (true) {
+    busy_ = false;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return ended_ || !queue_.empty(); });
+    if (ended_) return;
+    Forwarded next = std::move(queue_.front());
+    queue_.pop_front();
+    busy_ = true;
+    lock.unlock();
+    std::exception_ptr failure;
+    try {
+      loop_.encode(loop_.lane_aside_, *next.loaded, {});
+      if (next.observed.ready) next.observed.ready->wait();  // the block still used the weights
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    if (failure && !failure_) failure_ = failure;
+  }
 }
 
 // Units that the journal lacks, and the blocks before them that have to be run again.
@@ -87,20 +159,40 @@ std::vector<DeviceStep> DeviceLoop::steps() const {
         tools_.pass != nullptr && unit.block >= 0 && unit.block <= plan.last_forward_block;
     for (; forward && next < unit.block; ++next)
       steps.push_back({next, nullptr});
-    steps.push_back({forward ? unit.block : -1, &unit});
+    const bool copied = std::all_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
+      return plan.items[i].outcome == Outcome::kDropped || plain_copy(plan.items[i]);
+    });
+    steps.push_back({forward ? unit.block : -1, &unit, copied});
     if (forward) next = unit.block + 1;
   }
   return steps;
 }
 
+void DeviceLoop::drain() {
+  lane_.write.drain();
+  aside_.drain();
+  tell();
+}
+
 void DeviceLoop::run() {
-  const std::vector<DeviceStep> steps = this->steps();
+  const std::vector<DeviceStep> all = this->steps();
+  std::vector<DeviceStep> steps;
+  for (const DeviceStep& step : all) {
+    if (step.block >= 0 || !step.copied) steps.push_back(step);
+  }
   std::deque<std::unique_ptr<LoadedStep>> ahead;
   size_t next = 0;
   const auto read_on = [&](size_t until) {
     for (; next < std::min(until, steps.size()); ++next)
       ahead.push_back(weights_.load(steps[next]));
   };
+  read_on(kAhead);
+  for (const DeviceStep& step : all) {
+    if (step.block >= 0 || !step.copied) continue;
+    std::unique_ptr<LoadedStep> nothing = weights_.load(step);
+    nothing->wait();
+    aside_.push({std::move(nothing), {}});
+  }
   std::optional<Forwarded> before;
   for (size_t i = 0; i < steps.size(); ++i) {
     read_on(i + kAhead);
@@ -114,15 +206,14 @@ void DeviceLoop::run() {
     if (before) finish(*std::exchange(before, std::nullopt));
     before.emplace(Forwarded{std::move(loaded), std::move(observed)});
     tell();
+    aside_.rethrow();
     if (!tools_.wants_pause() || i + 1 == steps.size()) continue;
     finish(*std::exchange(before, std::nullopt));
-    write_->drain();
-    tell();
+    drain();
     tools_.pause();
   }
   if (before) finish(*std::move(before));
-  write_->drain();
-  tell();
+  drain();
 }
 
 Observed DeviceLoop::forward(LoadedStep& loaded) {
@@ -147,17 +238,18 @@ Calibrated DeviceLoop::solve(Forwarded& forwarded) {
 }
 
 void DeviceLoop::finish(Forwarded forwarded) {
+  if (forwarded.loaded->step().copied) return aside_.push(std::move(forwarded));
   const Calibrated found = solve(forwarded);
   if (forwarded.loaded->step().unit == nullptr) return;
   const Stopwatch watch(seconds_.encode);
-  const compute::Range range(&tools_.queues.encode.device(), "encode");
-  encode(*forwarded.loaded, found);
+  const compute::Range range(&lane_.on.device(), "encode");
+  encode(lane_, *forwarded.loaded, found);
 }
 
 // Enqueues what turns a weight into its parts, their errors, and the copies to the CPU.
-void DeviceLoop::encode_on_device(Made& made, const WeightOnDevice& weight, float range,
+void DeviceLoop::encode_on_device(Lane& lane, Made& made, const WeightOnDevice& weight, float range,
                                   const Calibrated& found) {
-  OnDevice& on = tools_.queues.encode;
+  OnDevice& on = lane.on;
   const plan::Plan& plan = tools_.job.plan;
   const Item& item = plan.items[made.item];
   const plan::Format& format = *plan.formats[static_cast<size_t>(item.weight)];
@@ -188,20 +280,19 @@ void DeviceLoop::encode_on_device(Made& made, const WeightOnDevice& weight, floa
   if (served) made.output_error.emplace(output_error_on_device(layer, **sample->second, scale));
 }
 
-DeviceLoop::Made DeviceLoop::make(size_t index, const WeightOnDevice& weight, float range,
-                                  const Calibrated& found) {
+DeviceLoop::Made DeviceLoop::make(Lane& lane, size_t index, const WeightOnDevice& weight,
+                                  float range, const Calibrated& found) {
   const Item& item = tools_.job.plan.items[index];
   Made made{index, {}, {}, {}, {}, {}, {}};
   const bool served =
       item.outcome == Outcome::kQuantized && !item.pruned &&
-      tools_.queues.encode.serves(
-          tools_.job.plan.formats[static_cast<size_t>(item.weight)]->quantizer);
+      lane.on.serves(tools_.job.plan.formats[static_cast<size_t>(item.weight)]->quantizer);
   if (served) {
-    encode_on_device(made, weight, range, found);
+    encode_on_device(lane, made, weight, range, found);
     return made;
   }
   const auto fetch = [&](const void* from, DLDataType dtype, std::span<const int64_t> shape) {
-    OnDevice& on = tools_.queues.encode;
+    OnDevice& on = lane.on;
     const int64_t bytes = compute::view_of(from, dtype, shape).bytes();
     Tensor copy = tensor_over(on.device().take_pinned(bytes), {kDLCPU, 0}, dtype, shape);
     on.queue().copy(copy.data<char>(), from, bytes);
@@ -216,8 +307,8 @@ DeviceLoop::Made DeviceLoop::make(size_t index, const WeightOnDevice& weight, fl
 }
 
 // Bit for bit, in pieces, so that a large tensor needs little memory on the CPU.
-void DeviceLoop::write_copy(const WeightOnDevice& weight, UnitSink& out) {
-  OnDevice& on = tools_.queues.encode;
+void DeviceLoop::write_copy(Lane& lane, const WeightOnDevice& weight, UnitSink& out) {
+  OnDevice& on = lane.on;
   const std::string& name = weight.item->outputs.at(0).name;
   const int64_t bytes = weight.view.bytes();
   for (int64_t at = 0; at < bytes; at += kCopyBytes) {
@@ -229,14 +320,33 @@ void DeviceLoop::write_copy(const WeightOnDevice& weight, UnitSink& out) {
   }
 }
 
-void DeviceLoop::encode(LoadedStep& loaded, const Calibrated& found) {
+// An item whose bytes are on the CPU now.
+void DeviceLoop::store(Lane&, Made& made, const Scan& scan, float range, const Calibrated& found,
+                       UnitRecord& record, UnitSink& out) {
+  const Item& item = tools_.job.plan.items[made.item];
+  if (!made.parts.empty()) {
+    MadeParts parts{std::move(made.parts), made.weight_error->ratio(), {}};
+    if (made.output_error) parts.output_error = made.output_error->ratio();
+    encoder_.finish_parts(made.item, found, parts.parts);
+    return encoder_.store(made.item, std::move(parts), scan, record, out);
+  }
+  const auto kept = std::make_shared<Tensor>(std::move(made.weight));
+  const TensorRef view(kept->data<void>(), item.dtype, item.shape);
+  if (item.outcome == Outcome::kCopied)
+    return encoder_.copy_with_scales(made.item, view, kept, found, record, out);
+  Calibrated on_cpu{found.input_range, found.kv_range, {}, {}};
+  if (made.sample) on_cpu.sample[made.item] = &made.sample;
+  encoder_.quantize(made.item, view, scan, range, on_cpu, record, out);
+}
+
+void DeviceLoop::encode(Lane& lane, LoadedStep& loaded, const Calibrated& found) {
   const plan::Unit& unit = *loaded.step().unit;
   const plan::Plan& plan = tools_.job.plan;
-  tools_.queues.encode.queue().wait_for(loaded.ready());
+  lane.on.queue().wait_for(loaded.ready());
   UnitRecord record;
   record.unit = unit.name;
-  write_->begin_unit();
-  WriteLater out(*write_);
+  lane.write.begin_unit();
+  WriteLater out(lane.write);
   Scans scans(unit.items.size());
   std::vector<std::future<Delivered>> passing(unit.items.size());
   for (size_t i = 0; i < unit.items.size(); ++i) {
@@ -247,9 +357,9 @@ void DeviceLoop::encode(LoadedStep& loaded, const Calibrated& found) {
     }
     DeviceWeights::Take take;
     if (item.outcome == Outcome::kCopied) {
-      take = [this, &item](uint64_t offset, std::shared_ptr<Slot> slot) {
+      take = [&lane, &item](uint64_t offset, std::shared_ptr<Slot> slot) {
         const auto bytes = slot->bytes();
-        write_->submit(item.outputs.at(0).name, offset, bytes, std::move(slot));
+        lane.write.submit(item.outputs.at(0).name, offset, bytes, std::move(slot));
       };
     }
     passing[i] = weights_.pass_on(item, std::move(take));
@@ -264,48 +374,32 @@ void DeviceLoop::encode(LoadedStep& loaded, const Calibrated& found) {
     const Item& item = plan.items[unit.items[i]];
     const WeightOnDevice* weight = loaded.find(item.source);
     if (weight == nullptr || item.outcome == Outcome::kDropped || plain_copy(item)) continue;
-    made.emplace(i, make(unit.items[i], *weight, range_of(i), found));
+    made.emplace(i, make(lane, unit.items[i], *weight, range_of(i), found));
   }
-  tools_.queues.encode.queue().record()->wait();
+  if (!made.empty()) lane.on.queue().record()->wait();
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const size_t index = unit.items[i];
-    const Item& item = plan.items[index];
-    const auto mine = made.find(i);
-    const WeightOnDevice* weight = loaded.find(item.source);
+    const WeightOnDevice* weight = loaded.find(plan.items[index].source);
     if (passing[i].valid()) scans[i].sha256 = passing[i].get().sha256;
     record.ledger.push_back(encoder_.entry(index, scans[i]));
-    if (mine == made.end()) {
-      if (weight != nullptr && plain_copy(item)) write_copy(*weight, out);
-    } else if (!mine->second.parts.empty()) {
-      Made& m = mine->second;
-      MadeParts parts{std::move(m.parts), m.weight_error->ratio(), {}};
-      if (m.output_error) parts.output_error = m.output_error->ratio();
-      encoder_.finish_parts(index, found, parts.parts);
-      encoder_.store(index, std::move(parts), scans[i], record, out);
-    } else {
-      const auto kept = std::make_shared<Tensor>(std::move(mine->second.weight));
-      const TensorRef view(kept->data<void>(), item.dtype, item.shape);
-      if (item.outcome == Outcome::kCopied) {
-        encoder_.copy_with_scales(index, view, kept, found, record, out);
-      } else {
-        Calibrated on_cpu{found.input_range, found.kv_range, {}, {}};
-        if (mine->second.sample) on_cpu.sample[index] = &mine->second.sample;
-        encoder_.quantize(index, view, scans[i], range_of(i), on_cpu, record, out);
-      }
+    if (const auto mine = made.find(i); mine != made.end()) {
+      store(lane, mine->second, scans[i], range_of(i), found, record, out);
+    } else if (weight != nullptr && plain_copy(plan.items[index])) {
+      write_copy(lane, *weight, out);
     }
   }
-  commit(std::move(record), unit);
+  commit(lane, std::move(record), unit);
 }
 
-void DeviceLoop::commit(UnitRecord record, const plan::Unit& unit) {
-  write_->end_unit([this, &unit, held = std::make_shared<UnitRecord>(std::move(record))](
-                       const WrittenUnit& written) {
+void DeviceLoop::commit(Lane& lane, UnitRecord record, const plan::Unit& unit) {
+  lane.write.end_unit([this, &unit, held = std::make_shared<UnitRecord>(std::move(record))](
+                          const WrittenUnit& written) {
     std::map<std::string_view, const std::string*> hashes;
     for (const WrittenTensor& t : written)
       hashes[t.name] = &t.xxh128;
     seal(*held, [&](const std::string& tensor) { return *hashes.at(tensor); });
-    tools_.journal.append(std::move(*held));
     const std::lock_guard lock(mutex_);
+    tools_.journal.append(std::move(*held));
     committed_.push_back(&unit);
   });
 }
@@ -323,7 +417,7 @@ void DeviceLoop::tell() {
 DeviceLoop::Seconds DeviceLoop::seconds() const {
   Seconds s = seconds_;
   s.read = weights_.timing();
-  s.write = write_->timing();
+  s.write = lane_.write.timing();
   return s;
 }
 

@@ -8,11 +8,15 @@
 #include "host/pipeline/journal.hpp"
 #include "host/pipeline/write_behind.hpp"
 
+#include <condition_variable>
+#include <deque>
+#include <thread>
+
 namespace mopt::pipeline {
 
 // The queues of a run; each works while the others do.
 struct DeviceQueues {
-  OnDevice copies, compute, encode;
+  OnDevice copies, compute, encode, aside;
   DeviceQueues(compute::Device&, Services&);
 };
 
@@ -49,26 +53,55 @@ class DeviceLoop {
     std::unique_ptr<LoadedStep> loaded;
     Observed observed;
   };
+  // Encodes units one after the other and writes them behind.
+  struct Lane {
+    OnDevice& on;
+    WriteBehind write;
+  };
+  // Writes units that are only copied, embeddings and heads, beside the others: one of a gigabyte
+  // takes a thread half a second to hash.
+  class Aside {
+   public:
+    explicit Aside(DeviceLoop&);
+    ~Aside();
+    void push(Forwarded);
+    void drain();  // throws what failed
+    void rethrow();
+
+   private:
+    void serve();
+    DeviceLoop& loop_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<Forwarded> queue_;
+    bool busy_ = false, ended_ = false;
+    std::exception_ptr failure_;
+    std::thread thread_;
+  };
   struct Made;  // an item on its way from the device
   std::vector<DeviceStep> steps() const;
   Observed forward(LoadedStep&);
   void finish(Forwarded);
+  void drain();
   Calibrated solve(Forwarded&);
-  Made make(size_t item, const WeightOnDevice&, float range, const Calibrated&);
-  void encode_on_device(Made&, const WeightOnDevice&, float range, const Calibrated&);
-  void encode(LoadedStep&, const Calibrated&);
-  void write_copy(const WeightOnDevice&, UnitSink&);
-  void commit(UnitRecord, const plan::Unit&);
+  Made make(Lane&, size_t item, const WeightOnDevice&, float range, const Calibrated&);
+  void encode_on_device(Lane&, Made&, const WeightOnDevice&, float range, const Calibrated&);
+  void encode(Lane&, LoadedStep&, const Calibrated&);
+  void store(Lane&, Made&, const Scan&, float range, const Calibrated&, UnitRecord&, UnitSink&);
+  void write_copy(Lane&, const WeightOnDevice&, UnitSink&);
+  void commit(Lane&, UnitRecord, const plan::Unit&);
   void tell();
+  WriteSink sink();
 
   Tools tools_;
   Encoder encoder_;
   // Before what writes: slots on their way through it go back to the ring of this one.
   DeviceWeights weights_;
-  std::optional<WriteBehind> write_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // of the journal, of syncs and of what was committed
   std::vector<const plan::Unit*> committed_;
   Seconds seconds_;
+  Lane lane_, lane_aside_;
+  Aside aside_;
 };
 
 }  // namespace mopt::pipeline

@@ -34,7 +34,7 @@ role = ["attn.*", "mlp.*"]
 weight = "int8"
 )";
 constexpr const char* kPruned = R"([sparsify]
-algorithm = "magnitude"
+use = "magnitude"
 [[sparsify.rule]]
 id = "linears"
 role = ["mlp.*"]

@@ -17,6 +17,7 @@ namespace mopt::pipeline {
 struct DeviceStep {
   int block = -1;                    // that is forwarded; -1: none
   const plan::Unit* unit = nullptr;  // that is encoded; NULL: only forwarded
+  bool copied = false;               // every tensor of it is, or is dropped
 };
 
 struct WeightOnDevice {
@@ -59,6 +60,7 @@ class DeviceWeights {
   // back.
   using Take = std::function<void(uint64_t offset, std::shared_ptr<Slot>)>;
   std::future<Delivered> pass_on(const plan::Item&, Take take);
+  void cancel() { reader_->cancel(); }
   ReadTiming timing() const { return reader_->timing(); }
 
  private:

@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -40,7 +40,14 @@ class EmulatedEvent final : public Event {
     arrive();
     check_();
   }
-  double seconds_after(Event&) override { return 0; }
+  double seconds_after(Event& earlier) override {
+    const auto& before = static_cast<const EmulatedEvent&>(earlier);
+    const std::scoped_lock lock(mutex_, before.mutex_);
+    if (!passed_ || !before.passed_) {
+      throw Error(MOPT_INTERNAL, "the time between two events is asked for before both passed");
+    }
+    return std::chrono::duration<double>(when_ - before.when_).count();
+  }
   // The same without a look at the device's health.
   void arrive() {
     std::unique_lock lock(mutex_);
@@ -49,14 +56,16 @@ class EmulatedEvent final : public Event {
   void pass() {
     const std::lock_guard lock(mutex_);
     passed_ = true;
+    when_ = std::chrono::steady_clock::now();
     changed_.notify_all();
   }
 
  private:
   std::function<void()> check_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool passed_ = false;
+  std::chrono::steady_clock::time_point when_;
 };
 
 }  // namespace

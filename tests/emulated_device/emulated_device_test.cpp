@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -186,6 +187,24 @@ TEST_CASE("an event orders two queues") {
   CHECK(event->passed());
   second.finish();
   CHECK(in_order);
+}
+
+TEST_CASE("time passes between two events, and is not known before both have passed") {
+  EmulatedDevice device(options_for(WorkMode::kOnThread));
+  EmulatedQueue queue(device);
+  std::atomic<bool> open = false;
+  const EventPtr first = queue.record();
+  queue.call([&] {
+    while (!open)
+      std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  });
+  const EventPtr second = queue.record();
+  first->wait();
+  CHECK(code_of([&] { second->seconds_after(*first); }) == MOPT_INTERNAL);
+  open = true;
+  second->wait();
+  CHECK(second->seconds_after(*first) >= 0.002);
 }
 
 TEST_CASE("a callback that uses the device is a complaint") {

@@ -16,16 +16,22 @@ struct Grid {
   int64_t shared = 0;  // dynamic shared memory, bytes
 };
 
+#if !defined(__CUDACC__)
+// Work of a queue in tests (tests/emulated_device), where tests/cuda_emulation.hpp runs kernels.
+void emulate(Queue& queue, std::function<void()> work);
+#endif
+
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), Grid grid, Queue& queue, Args... args) {
   if (grid.blocks == 0) return;
 #if defined(__CUDACC__)
   kernel<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads),
            static_cast<size_t>(grid.shared), stream_of(queue)>>>(static_cast<Params>(args)...);
-#else  // tests/cuda_emulation.hpp
-  static_cast<void>(queue);
-  mopt::emulation::launch(kernel, grid.blocks, grid.threads, grid.shared,
-                          static_cast<Params>(args)...);
+#else
+  emulate(queue, [=] {
+    mopt::emulation::launch(kernel, grid.blocks, grid.threads, grid.shared,
+                            static_cast<Params>(args)...);
+  });
 #endif
   check(cudaGetLastError(), "a kernel cannot be started");
 }

@@ -1,0 +1,67 @@
+// The problems of each op, and what the files that make them share.
+#pragma once
+
+#include "tests/ops/harness.hpp"
+
+namespace mopt::ops {
+
+void activation_problems(const Problems&, const Emit&);
+void activation_layer(const Emit&);
+void cast_problems(const Problems&, const Emit&);
+void cast_layer(const Emit&);
+void elementwise_problems(const Problems&, const Emit&);
+void elementwise_layer(const Emit&);
+void embedding_problems(const Problems&, const Emit&);
+void embedding_layer(const Emit&);
+void absmax_problems(const Problems&, const Emit&);
+void absmax_layer(const Emit&);
+void range_problems(const Problems&, const Emit&);
+void range_layer(const Emit&);
+void squared_error_problems(const Problems&, const Emit&);
+void squared_error_layer(const Emit&);
+void rms_norm_problems(const Problems&, const Emit&);
+void rms_norm_layer(const Emit&);
+void rope_problems(const Problems&, const Emit&);
+void rope_layer(const Emit&);
+void nll_problems(const Problems&, const Emit&);
+void nll_layer(const Emit&);
+void linear_problems(const Problems&, const Emit&);
+void linear_layer(const Emit&);
+void attention_problems(const Problems&, const Emit&);
+void attention_layer(const Emit&);
+
+// The 8B shape: hidden, feed-forward, vocabulary, heads, kv heads, head size; tokens of a batch and
+// of a sequence.
+inline constexpr int64_t kC = 4096, kF = 14336, kV = 128256, kH = 32, kK = 8, kD = 128;
+inline constexpr int64_t kBatchTokens = 8192, kT = 512;
+
+// Columns that vectors, packs and tiles do not divide, and the widest there are.
+std::vector<int64_t> awkward_columns(Extent);
+
+inline Operand in(HostTensor tensor, int64_t shift = 0) {
+  return {Role::kIn, std::move(tensor), shift};
+}
+inline Operand out(DLDataType dtype, std::vector<int64_t> shape, int64_t shift = 0) {
+  return {Role::kOut, HostTensor(dtype, std::move(shape)), shift};
+}
+inline Operand in_out(HostTensor tensor, int64_t shift = 0) {
+  return {Role::kInOut, std::move(tensor), shift};
+}
+
+// "silu bf16 [3, 17] noise +1"
+struct Label {
+  std::string_view what;
+  DLDataType dtype;
+  std::vector<int64_t> shape;
+  Content content = Content::kNoise;
+  int64_t shift = 0;
+  std::string text() const;
+};
+
+void set_tolerance(Case&, std::string_view op, DLDataType, float scale = 1);
+// Bytes of all operands.
+double all_bytes(const Case&);
+// A case for timing: the label, and the bytes of all operands.
+void emit_layer(const Emit&, Case, const std::string& label, double flops = 0);
+
+}  // namespace mopt::ops

@@ -1,0 +1,150 @@
+// linear and attention: matrix products.
+#include <algorithm>
+#include <cmath>
+
+#include "host/compute/attention/attention.hpp"
+#include "host/compute/linear/linear.hpp"
+#include "tests/ops/problems.hpp"
+
+namespace mopt::ops {
+namespace {
+
+enum class Bias { kNo, kYes };
+
+struct Product {
+  DLDataType dtype;
+  int64_t m, n, k;
+  Bias bias = Bias::kNo;
+  Content content = Content::kNoise;
+  int64_t shift = 0;
+};
+
+Case linear_case(const Product& p, uint64_t seed) {
+  Case c;
+  c.label =
+      Label{p.bias == Bias::kYes ? "with bias" : "", p.dtype, {p.m, p.n, p.k}, p.content, p.shift}
+          .text();
+  // What is special comes in few rows of x and of the weight.
+  c.operands = {in(filled(p.dtype, {p.m, p.k}, {p.content, seed, 1.0f, 3 * p.k}), p.shift),
+                in(filled(p.dtype, {p.n, p.k}, {p.content, seed + 100, 1.0f, 5 * p.k}), p.shift),
+                out(p.dtype, {p.m, p.n}, p.shift)};
+  if (p.bias == Bias::kYes) {
+    c.operands.push_back(in(filled(p.dtype, {p.n}, {Content::kNoise, seed + 200}), p.shift));
+  }
+  c.run = [](std::span<const View> v, const Options& options) {
+    compute::linear(v[0], v[1], v.size() > 3 ? &v[3] : nullptr, v[2], options);
+  };
+  // The tolerance is for sums of up to 4096 products.
+  const double terms = static_cast<double>(std::max<int64_t>(4096, p.k)) / 4096;
+  set_tolerance(c, "linear", p.dtype, static_cast<float>(terms));
+  return c;
+}
+
+struct Heads {
+  DLDataType dtype;
+  int64_t batch, t, s, heads, kv, d;
+  int64_t window = 0;
+  Content content = Content::kNoise;
+  int64_t shift = 0;
+};
+
+Case attention_case(const Heads& h, uint64_t seed) {
+  Case c;
+  c.label = Label{std::to_string(h.kv) + " kv heads, " + std::to_string(h.s) + " keys, window " +
+                      std::to_string(h.window),
+                  h.dtype,
+                  {h.batch, h.t, h.heads, h.d},
+                  h.content,
+                  h.shift}
+                .text();
+  const std::vector<int64_t> queries{h.batch, h.t, h.heads, h.d}, keys{h.batch, h.s, h.kv, h.d};
+  const int64_t rarity = 40 * h.d;
+  c.operands = {in(filled(h.dtype, queries, {h.content, seed, 1.0f, rarity}), h.shift),
+                in(filled(h.dtype, keys, {h.content, seed + 100, 1.0f, rarity}), h.shift),
+                in(filled(h.dtype, keys, {h.content, seed + 200, 1.0f, rarity}), h.shift),
+                out(h.dtype, queries, h.shift)};
+  c.run = [window = h.window, d = h.d](std::span<const View> v, const Options& options) {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+    compute::attention({v[0], v[1], v[2], scale, window, v[3]}, options);
+  };
+  set_tolerance(c, "attention", h.dtype);
+  return c;
+}
+
+}  // namespace
+
+void linear_problems(const Problems& p, const Emit& emit) {
+  for (const DLDataType dtype : {kF32, kBf16}) {
+    for (const Product& r :
+         {Product{dtype, 1, 1, 1}, Product{dtype, 1, 3, 17}, Product{dtype, 17, 3, 1},
+          Product{dtype, 5, 64, 64}, Product{dtype, 16, 16, 16}, Product{dtype, 33, 65, 129},
+          Product{dtype, 0, 8, 16}, Product{dtype, 1, 576, 576}, Product{dtype, 7, 40, 4097},
+          Product{dtype, 64, 32, 48}}) {
+      for (const Bias bias : {Bias::kNo, Bias::kYes}) {
+        for (const int64_t shift : {0, 1})
+          emit(linear_case({dtype, r.m, r.n, r.k, bias, Content::kNoise, shift}, p.seed));
+      }
+    }
+    emit(linear_case({dtype, 12, 24, 64, Bias::kYes, Content::kSpecial}, p.seed));
+    emit(linear_case({dtype, 13, 25, 65, Bias::kNo, Content::kSpecial}, p.seed));
+    if (p.extent == Extent::kQuick) continue;
+    emit(linear_case({dtype, 100, 512, 4096}, p.seed));
+    emit(linear_case({dtype, 3, 128256, 16, Bias::kYes}, p.seed));
+    emit(linear_case({dtype, 4097, 24, 40}, p.seed));
+  }
+}
+
+void linear_layer(const Emit& emit) {
+  struct Shape {
+    const char* label;
+    int64_t m, n, k;
+  };
+  for (const auto& [label, m, n, k] :
+       {Shape{"q bf16 [8192, 4096, 4096]", kBatchTokens, kC, kC},
+        Shape{"k bf16 [8192, 1024, 4096]", kBatchTokens, kK * kD, kC},
+        Shape{"up bf16 [8192, 14336, 4096]", kBatchTokens, kF, kC},
+        Shape{"down bf16 [8192, 4096, 14336]", kBatchTokens, kC, kF},
+        Shape{"head bf16 [512, 128256, 4096]", kT, kV, kC}}) {
+    const double flops =
+        2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    emit_layer(emit, linear_case({kBf16, m, n, k}, 1), label, flops);
+  }
+}
+
+void attention_problems(const Problems& p, const Emit& emit) {
+  for (const DLDataType dtype : {kF32, kBf16}) {
+    for (const Heads& h :
+         {Heads{dtype, 2, 9, 9, 4, 1, 32}, Heads{dtype, 1, 33, 33, 8, 1, 64},
+          Heads{dtype, 1, 17, 17, 4, 4, 128}, Heads{dtype, 1, 5, 5, 2, 2, 256},
+          Heads{dtype, 1, 1, 1, 1, 1, 16}, Heads{dtype, 3, 7, 7, 3, 3, 17},
+          Heads{dtype, 1, 6, 6, 2, 1, 1}, Heads{dtype, 1, 4, 4, 2, 1, 96},
+          // Decoding, and a chunk behind a prefix.
+          Heads{dtype, 2, 1, 40, 8, 2, 64}, Heads{dtype, 1, 1, 129, 4, 4, 128},
+          Heads{dtype, 1, 5, 37, 4, 1, 64},
+          // Windows: of one, within, as long as all, longer.
+          Heads{dtype, 1, 20, 20, 4, 2, 32, 1}, Heads{dtype, 2, 20, 20, 4, 2, 32, 7},
+          Heads{dtype, 1, 20, 20, 4, 2, 32, 20}, Heads{dtype, 1, 20, 20, 4, 2, 32, 100},
+          Heads{dtype, 1, 5, 37, 4, 1, 64, 9}, Heads{dtype, 1, 1, 37, 4, 1, 64, 9},
+          // Nothing.
+          Heads{dtype, 0, 4, 4, 2, 1, 32}, Heads{dtype, 2, 0, 4, 2, 1, 32},
+          // Not aligned; NaN and infinities.
+          Heads{dtype, 2, 9, 9, 4, 1, 64, 0, Content::kNoise, 1},
+          Heads{dtype, 2, 24, 24, 4, 2, 32, 0, Content::kSpecial},
+          Heads{dtype, 2, 24, 24, 4, 2, 40, 5, Content::kSpecial, 1}}) {
+      emit(attention_case(h, p.seed));
+    }
+    if (p.extent == Extent::kQuick) continue;
+    emit(attention_case({dtype, 2, 129, 129, 8, 2, 128}, p.seed));
+    emit(attention_case({dtype, 1, 200, 300, 9, 3, 64}, p.seed));
+  }
+}
+
+void attention_layer(const Emit& emit) {
+  const double pairs = static_cast<double>(kBatchTokens) * (kT + 1) / 2;
+  emit_layer(emit, attention_case({kBf16, kBatchTokens / kT, kT, kT, kH, kK, kD}, 1),
+             "bf16 [16, 512, 32, 128], 8 kv heads", 4.0 * pairs * kH * kD);
+  emit_layer(emit, attention_case({kBf16, 16, 1, 2048, kH, kK, kD}, 1),
+             "bf16 [16, 1, 32, 128] of 2048 keys", 4.0 * 16 * 2048 * kH * kD);
+}
+
+}  // namespace mopt::ops
