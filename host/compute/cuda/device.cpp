@@ -25,8 +25,7 @@ std::string mib(int64_t bytes) {
 class CudaEvent final : public Event {
  public:
   CudaEvent(const CudaDevice& device, cudaStream_t stream) : device_(device) {
-    check(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync),
-          "an event cannot be made");
+    check(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync), "an event cannot be made");
     const cudaError_t status = cudaEventRecord(event_, stream);
     if (status == cudaSuccess) return;
     cudaEventDestroy(event_);
