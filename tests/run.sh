@@ -78,6 +78,8 @@ group() {
 }
 
 group recipe "$build/test/recipe_tests" tests/recipe
+group ops "$build/bin/op_harness" compare --device cpu
+group ops_emulated "$build/bin/op_harness" compare --device emulated
 for script in tests/check/*.sh; do
   [ "$(basename "$script")" = lib.sh ] || group "$(basename "$script" .sh)" bash "$script"
 done

@@ -86,8 +86,9 @@ HWY_INLINE float sum_of(F x) {
 HWY_INLINE float max_of(F x) {
   return hn::GetLane(hn::MaxOfLanes(ln::Floats(), x));
 }
+// Highway's own turns NaN into 0.
 HWY_INLINE F exp(F x) {
-  return hn::Exp(ln::Floats(), x);
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(ln::Floats(), x));
 }
 
 }  // namespace mopt::compute::HWY_NAMESPACE

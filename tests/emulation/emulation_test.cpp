@@ -124,4 +124,11 @@ TEST_CASE("memory of the emulated device is guarded on both sides, and closed to
   }));
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("the address sanitizer guards emulated shared memory") {
+  CHECK_FALSE(dies([] { write_shared_at(9); }));
+  CHECK(dies([] { write_shared_at(10); }));
+}
+#endif
+
 }  // namespace mopt::test

@@ -73,6 +73,13 @@ __global__ void write_kernel(int* memory, int64_t index) {
   memory[index] = 1;
 }
 
+__global__ void write_shared_kernel(int64_t index) {
+  __shared__ int held[10];
+  held[index] = 1;
+  __syncthreads();
+  if (held[index] != 1) __syncwarp(0);  // never: it would wait for nobody
+}
+
 template <class... Params, class... Args>
 void start(void (*kernel)(Params...), mopt::cuda::Grid grid, Args... args) {
   const FakeHost host(FakeHost::On::kEmulatedCuda);
@@ -107,6 +114,9 @@ void shuffle_with_absent_lanes() {
 }
 void write_at(int* memory, int64_t index) {
   start(write_kernel, {1, 1}, memory, index);
+}
+void write_shared_at(int64_t index) {
+  start(write_shared_kernel, {1, 1}, index);
 }
 
 }  // namespace mopt::test

@@ -21,5 +21,6 @@ void different_barriers();
 void barrier_in_a_loop_of_uneven_length();
 void shuffle_with_absent_lanes();
 void write_at(int* memory, int64_t index);
+void write_shared_at(int64_t index);  // of 10 elements
 
 }  // namespace mopt::test

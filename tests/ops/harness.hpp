@@ -9,7 +9,6 @@
 
 #include "host/compute/device_kernels.hpp"
 #include "host/compute/tolerance.hpp"
-#include "host/loader/registry.hpp"
 
 namespace mopt::ops {
 
@@ -56,7 +55,7 @@ struct Case {
 };
 using Emit = std::function<void(Case)>;
 
-enum class Extent { kQuick, kUsual };
+enum class Extent { kEmulated, kQuick, kUsual };
 
 struct Problems {
   Extent extent = Extent::kUsual;
@@ -82,10 +81,11 @@ struct Target {
 // ---- tensors -----------------------------------------------------------------------------------
 
 enum class Content {
-  kNoise,    // in (-1, 1)
-  kSpecial,  // noise with NaN, infinities, zeros of both signs, huge and subnormal numbers
-  kLarge,    // up to 1e16
-  kSmall,    // down to 1e-30
+  kNoise,      // in (-1, 1)
+  kSpecial,    // noise with NaN, infinities, zeros of both signs, huge and subnormal numbers
+  kNotFinite,  // noise with NaN and infinities
+  kLarge,      // up to 1e16
+  kSmall,      // down to 1e-30
 };
 struct Fill {
   Content content = Content::kNoise;
@@ -134,21 +134,5 @@ struct Selection {
 struct Score {
   int64_t passed = 0, failed = 0, refused = 0;
 };
-
-// ---- number formats of the plugins -------------------------------------------------------------
-
-struct EncoderOption {
-  const char* name;
-  std::string value;
-};
-struct Encoder {
-  const char* component;
-  std::vector<EncoderOption> options;
-  std::string label() const;
-};
-std::vector<Encoder> all_encoders();
-
-// Threads for plugins; `services` of a registry.
-void install_parallel(Services&);
 
 }  // namespace mopt::ops

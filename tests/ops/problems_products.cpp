@@ -34,9 +34,10 @@ Case linear_case(const Product& p, uint64_t seed) {
   c.run = [](std::span<const View> v, const Options& options) {
     compute::linear(v[0], v[1], v.size() > 3 ? &v[3] : nullptr, v[2], options);
   };
-  // The tolerance is for sums of up to 4096 products.
-  const double terms = static_cast<double>(std::max<int64_t>(4096, p.k)) / 4096;
-  set_tolerance(c, "linear", p.dtype, static_cast<float>(terms));
+  // Sums one after the other, as the reference makes them, lose k/3 * 2^-24 in f32, where partial
+  // sums grow like sqrt(k); five times that beyond a few hundred. bf16: one rounding hides it.
+  const double terms = static_cast<double>(p.k) / (same(p.dtype, kF32) ? 400 : 4096);
+  set_tolerance(c, "linear", p.dtype, static_cast<float>(std::max(1.0, terms)));
   return c;
 }
 
@@ -47,6 +48,38 @@ struct Heads {
   Content content = Content::kNoise;
   int64_t shift = 0;
 };
+
+bool all_finite(const HostTensor& t, int64_t begin, int64_t n) {
+  for (int64_t i = begin; i < begin + n; ++i) {
+    if (!std::isfinite(value_at(t, i))) return false;
+  }
+  return true;
+}
+
+// NaN has to be where the reference has it. Kernels that work in tiles may have it for other
+// queries of the same kv head too: there probability 0 multiplies a NaN that the query does not
+// see.
+std::string judge_attention(const Heads& h, const Case& c, const HostTensor& got,
+                            const HostTensor& expected) {
+  HostTensor allowed = got;
+  const int64_t row = h.heads * h.d, width = h.heads / h.kv * h.d;
+  const auto size = static_cast<size_t>(expected.dtype.bits / 8);
+  for (int64_t group = 0; group < h.batch * h.kv; ++group) {
+    const int64_t first = group / h.kv * h.t * row + group % h.kv * width;
+    bool clean = true;
+    for (int64_t t = 0; t < h.t; ++t)
+      clean = clean && all_finite(expected, first + t * row, width);
+    if (clean) continue;
+    for (int64_t t = 0; t < h.t; ++t) {
+      for (int64_t i = first + t * row; i < first + t * row + width; ++i) {
+        if (!std::isnan(value_at(got, i))) continue;
+        std::copy_n(expected.bytes.begin() + static_cast<int64_t>(size) * i, size,
+                    allowed.bytes.begin() + static_cast<int64_t>(size) * i);
+      }
+    }
+  }
+  return compare(allowed, expected, c.relative, c.absolute);
+}
 
 Case attention_case(const Heads& h, uint64_t seed) {
   Case c;
@@ -68,6 +101,14 @@ Case attention_case(const Heads& h, uint64_t seed) {
     compute::attention({v[0], v[1], v[2], scale, window, v[3]}, options);
   };
   set_tolerance(c, "attention", h.dtype);
+  if (h.content == Content::kNotFinite) {
+    Case limits;
+    limits.relative = c.relative;
+    limits.absolute = c.absolute;
+    c.judge = [h, limits](std::span<const HostTensor> got, std::span<const HostTensor> expected) {
+      return judge_attention(h, limits, got[0], expected[0]);
+    };
+  }
   return c;
 }
 
@@ -80,14 +121,15 @@ void linear_problems(const Problems& p, const Emit& emit) {
           Product{dtype, 5, 64, 64}, Product{dtype, 16, 16, 16}, Product{dtype, 33, 65, 129},
           Product{dtype, 0, 8, 16}, Product{dtype, 1, 576, 576}, Product{dtype, 7, 40, 4097},
           Product{dtype, 64, 32, 48}}) {
+      if (p.extent == Extent::kEmulated && r.m * r.n * r.k > 100'000) continue;
       for (const Bias bias : {Bias::kNo, Bias::kYes}) {
         for (const int64_t shift : {0, 1})
           emit(linear_case({dtype, r.m, r.n, r.k, bias, Content::kNoise, shift}, p.seed));
       }
     }
-    emit(linear_case({dtype, 12, 24, 64, Bias::kYes, Content::kSpecial}, p.seed));
-    emit(linear_case({dtype, 13, 25, 65, Bias::kNo, Content::kSpecial}, p.seed));
-    if (p.extent == Extent::kQuick) continue;
+    emit(linear_case({dtype, 12, 24, 64, Bias::kYes, Content::kNotFinite}, p.seed));
+    emit(linear_case({dtype, 13, 25, 65, Bias::kNo, Content::kNotFinite}, p.seed));
+    if (p.extent != Extent::kUsual) continue;
     emit(linear_case({dtype, 100, 512, 4096}, p.seed));
     emit(linear_case({dtype, 3, 128256, 16, Bias::kYes}, p.seed));
     emit(linear_case({dtype, 4097, 24, 40}, p.seed));
@@ -129,11 +171,11 @@ void attention_problems(const Problems& p, const Emit& emit) {
           Heads{dtype, 0, 4, 4, 2, 1, 32}, Heads{dtype, 2, 0, 4, 2, 1, 32},
           // Not aligned; NaN and infinities.
           Heads{dtype, 2, 9, 9, 4, 1, 64, 0, Content::kNoise, 1},
-          Heads{dtype, 2, 24, 24, 4, 2, 32, 0, Content::kSpecial},
-          Heads{dtype, 2, 24, 24, 4, 2, 40, 5, Content::kSpecial, 1}}) {
+          Heads{dtype, 2, 24, 24, 4, 2, 32, 0, Content::kNotFinite},
+          Heads{dtype, 2, 24, 24, 4, 2, 40, 5, Content::kNotFinite, 1}}) {
       emit(attention_case(h, p.seed));
     }
-    if (p.extent == Extent::kQuick) continue;
+    if (p.extent != Extent::kUsual) continue;
     emit(attention_case({dtype, 2, 129, 129, 8, 2, 128}, p.seed));
     emit(attention_case({dtype, 1, 200, 300, 9, 3, 64}, p.seed));
   }

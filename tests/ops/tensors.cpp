@@ -16,6 +16,8 @@ uint64_t scrambled(uint64_t x) {
   return x ^ x >> 31;
 }
 
+// The first `kNotFiniteChoices` are not finite.
+constexpr uint64_t kNotFiniteChoices = 3;
 float special(uint64_t choice) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr float kChoices[] = {std::numeric_limits<float>::quiet_NaN(),
@@ -36,7 +38,11 @@ float element(const Fill& fill, uint64_t i) {
   const float noise = static_cast<float>(random >> 40) / 8388608.0f - 1.0f;
   switch (fill.content) {
     case Content::kSpecial:
-      if (scrambled(random) % static_cast<uint64_t>(fill.rarity) == 0) return special(random % 997);
+    case Content::kNotFinite:
+      if (scrambled(random) % static_cast<uint64_t>(fill.rarity) == 0) {
+        const uint64_t choice = random % 997;
+        return special(fill.content == Content::kSpecial ? choice : choice % kNotFiniteChoices);
+      }
       return noise * fill.scale;
     case Content::kLarge:
       return noise * std::ldexp(1.0f, static_cast<int>(random % 53));
@@ -68,6 +74,7 @@ bool within(double got, double expected, float relative, float absolute) {
     return got == expected && std::signbit(got) == std::signbit(expected);
   }
   if (got == expected) return true;
+  if (std::isinf(got) || std::isinf(expected)) return false;
   return std::fabs(got - expected) <= double{relative} * std::fabs(expected) + double{absolute};
 }
 
@@ -113,6 +120,8 @@ std::string_view name_of(Content content) {
       return "noise";
     case Content::kSpecial:
       return "special";
+    case Content::kNotFinite:
+      return "not finite";
     case Content::kLarge:
       return "large";
     case Content::kSmall:

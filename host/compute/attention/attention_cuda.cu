@@ -24,6 +24,11 @@ struct Partial {
   float most, sum;
 };
 
+// exp(score - most), where no key at all counts as a score of -infinity. NaN stays.
+__device__ inline float relative(float score, float most) {
+  return score == -INFINITY ? 0.0f : expf(score - most);
+}
+
 // One block of threads a query of a head. Warp w takes keys w, w + kWarps, ...; its lanes share the
 // head's elements. Sums are fp32, combined in the order of the warps.
 template <class T, int kPerLane>
@@ -52,7 +57,7 @@ __global__ void attend(Heads<T> p) {
     }
     const float score = warp_sum(dot) * p.scale;
     const float most = score > mine.most ? score : mine.most;
-    const float fade = expf(mine.most - most), weight = expf(score - most);
+    const float fade = relative(mine.most, most), weight = relative(score, most);
     mine = {most, mine.sum * fade + weight};
     for (int e = 0; e < kPerLane; ++e) {
       const int64_t i = e * 32 + lane;
@@ -69,12 +74,11 @@ __global__ void attend(Heads<T> p) {
   for (const Partial& part : partials)
     most = part.most > most ? part.most : most;
   for (const Partial& part : partials)
-    sum += part.sum > 0 ? part.sum * expf(part.most - most) : 0.0f;
+    sum += part.sum * relative(part.most, most);
   for (int64_t i = threadIdx.x; i < p.d; i += kWarps * 32) {
     float out = 0;
-    for (int w = 0; w < kWarps; ++w) {
-      if (partials[w].sum > 0) out += outputs[w * p.d + i] * expf(partials[w].most - most);
-    }
+    for (int w = 0; w < kWarps; ++w)
+      out += outputs[w * p.d + i] * relative(partials[w].most, most);
     put(out / sum, p.y[blockIdx.x * p.d + i]);
   }
 }

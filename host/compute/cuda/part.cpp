@@ -65,7 +65,10 @@ Device* open(int index) {
   check(cudaGetDeviceProperties(&properties, index), "the device tells nothing of itself");
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  DeviceInfo info{kDLCUDA, index, properties.name, "CUDA " + version_text(driver),
+  DeviceInfo info{kDLCUDA,
+                  index,
+                  properties.name,
+                  "CUDA " + version_text(driver),
                   properties.major * 10 + properties.minor,
                   static_cast<int64_t>(properties.totalGlobalMem)};
   if (info.capability < kOldest) {

@@ -157,7 +157,6 @@ __global__ void __launch_bounds__(kThreads)
   }
   const float scale = rule(block_max(most));
   if (threadIdx.x == 0 && scales != nullptr) scales[blockIdx.x] = scale;
-  __syncthreads();  // in place, an element may not be written before others have read it
   for (int64_t i = threadIdx.x; i < groups.elements(); i += kThreads) {
     const int64_t at = groups.element_at(blockIdx.x, i);
     if (at >= 0) emit.one(x[at], scale, at);
@@ -185,7 +184,8 @@ __global__ void __launch_bounds__(kThreads)
   const unsigned row = blockIdx.x / pieces, piece = blockIdx.x % pieces;
   const int64_t col = (int64_t{piece} * blockDim.x + threadIdx.x) * kStep;
   if (col >= cols) return;
-  const float scale = scales[(row >> grid.row_shift) * grid.stride + (col >> grid.col_shift)];
+  const float scale =
+      scales[(int64_t{row} >> grid.row_shift) * grid.stride + (col >> grid.col_shift)];
   const int64_t at = row * cols + col;
   if constexpr (kPacked) {
     float x[kRun];
