@@ -1,6 +1,7 @@
 #include "host/pipeline/session.hpp"
 
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "host/compute/kernels.hpp"
 #include "host/pipeline/generate.hpp"
@@ -124,6 +125,19 @@ TEST_CASE_FIXTURE(OnDeviceToo, "sampled text of many rows on a device is the CPU
       return write_self_text(*source, options, {samples, 7, 5}, kNoProgress);
     });
   }
+}
+
+TEST_CASE_FIXTURE(OnDeviceToo, "an upload in pieces arrives as it was") {
+  std::vector<int64_t> bytes((int64_t{70} << 20) / 8 + 3), back(bytes.size());
+  std::iota(bytes.begin(), bytes.end(), int64_t{1} << 40);
+  const auto size = static_cast<int64_t>(bytes.size() * sizeof(int64_t));
+  EmulatedDevice device({.work = WorkMode::kOnThread});
+  with_device(device, kF32, [&](const ForwardOptions& options) {
+    const compute::Buffer memory = options.on_device->upload(bytes.data(), size);
+    device.read(back.data(), memory.get(), size);
+  });
+  CHECK(back == bytes);
+  CHECK(device.complaints() == std::vector<std::string>());
 }
 
 TEST_CASE_FIXTURE(OnDeviceToo, "rows may grow by any number of tokens at a time") {
