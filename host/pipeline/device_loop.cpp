@@ -104,9 +104,9 @@ DeviceLoop::Aside::~Aside() {
   thread_.join();
 }
 
-void DeviceLoop::Aside::push(Forwarded forwarded) {
+void DeviceLoop::Aside::push(const plan::Unit& unit) {
   const std::lock_guard lock(mutex_);
-  queue_.push_back(std::move(forwarded));
+  queue_.push_back(&unit);
   changed_.notify_all();
 }
 
@@ -132,14 +132,13 @@ void DeviceLoop::Aside::serve() {
     changed_.notify_all();
     changed_.wait(lock, [&] { return ended_ || !queue_.empty(); });
     if (ended_) return;
-    Forwarded next = std::move(queue_.front());
+    const plan::Unit& next = *queue_.front();
     queue_.pop_front();
     busy_ = true;
     lock.unlock();
     std::exception_ptr failure;
     try {
-      loop_.encode(loop_.lane_aside_, *next.loaded, {});
-      if (next.observed.ready) next.observed.ready->wait();  // the block still used the weights
+      loop_.encode(loop_.lane_aside_, next, nullptr, {});
     } catch (...) {
       failure = std::current_exception();
     }
@@ -162,7 +161,9 @@ std::vector<DeviceStep> DeviceLoop::steps() const {
     const bool copied = std::all_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
       return plan.items[i].outcome == Outcome::kDropped || plain_copy(plan.items[i]);
     });
-    steps.push_back({forward ? unit.block : -1, &unit, copied});
+    // What is only copied is read again for that: a run does not wait for its hash.
+    if (copied && forward) steps.push_back({unit.block, nullptr});
+    steps.push_back({forward && !copied ? unit.block : -1, &unit, copied});
     if (forward) next = unit.block + 1;
   }
   return steps;
@@ -178,7 +179,7 @@ void DeviceLoop::run() {
   const std::vector<DeviceStep> all = this->steps();
   std::vector<DeviceStep> steps;
   for (const DeviceStep& step : all) {
-    if (step.block >= 0 || !step.copied) steps.push_back(step);
+    if (!step.copied) steps.push_back(step);
   }
   std::deque<std::unique_ptr<LoadedStep>> ahead;
   size_t next = 0;
@@ -188,10 +189,7 @@ void DeviceLoop::run() {
   };
   read_on(kAhead);
   for (const DeviceStep& step : all) {
-    if (step.block >= 0 || !step.copied) continue;
-    std::unique_ptr<LoadedStep> nothing = weights_.load(step);
-    nothing->wait();
-    aside_.push({std::move(nothing), {}});
+    if (step.copied) aside_.push(*step.unit);
   }
   std::optional<Forwarded> before;
   for (size_t i = 0; i < steps.size(); ++i) {
@@ -238,12 +236,11 @@ Calibrated DeviceLoop::solve(Forwarded& forwarded) {
 }
 
 void DeviceLoop::finish(Forwarded forwarded) {
-  if (forwarded.loaded->step().copied) return aside_.push(std::move(forwarded));
   const Calibrated found = solve(forwarded);
   if (forwarded.loaded->step().unit == nullptr) return;
   const Stopwatch watch(seconds_.encode);
   const compute::Range range(&lane_.on.device(), "encode");
-  encode(lane_, *forwarded.loaded, found);
+  encode(lane_, *forwarded.loaded->step().unit, forwarded.loaded.get(), found);
 }
 
 // Enqueues what turns a weight into its parts, their errors, and the copies to the CPU.
@@ -339,10 +336,13 @@ void DeviceLoop::store(Lane&, Made& made, const Scan& scan, float range, const C
   encoder_.quantize(made.item, view, scan, range, on_cpu, record, out);
 }
 
-void DeviceLoop::encode(Lane& lane, LoadedStep& loaded, const Calibrated& found) {
-  const plan::Unit& unit = *loaded.step().unit;
+void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* loaded,
+                        const Calibrated& found) {
   const plan::Plan& plan = tools_.job.plan;
-  lane.on.queue().wait_for(loaded.ready());
+  if (loaded != nullptr) lane.on.queue().wait_for(loaded->ready());
+  const auto loaded_as = [&](const Item& item) {
+    return loaded == nullptr ? nullptr : loaded->find(item.source);
+  };
   UnitRecord record;
   record.unit = unit.name;
   lane.write.begin_unit();
@@ -351,7 +351,7 @@ void DeviceLoop::encode(Lane& lane, LoadedStep& loaded, const Calibrated& found)
   std::vector<std::future<Delivered>> passing(unit.items.size());
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const Item& item = plan.items[unit.items[i]];
-    if (const WeightOnDevice* weight = loaded.find(item.source)) {
+    if (const WeightOnDevice* weight = loaded_as(item)) {
       scans[i] = weight->scan;
       continue;
     }
@@ -372,14 +372,14 @@ void DeviceLoop::encode(Lane& lane, LoadedStep& loaded, const Calibrated& found)
   std::map<size_t, Made> made;
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const Item& item = plan.items[unit.items[i]];
-    const WeightOnDevice* weight = loaded.find(item.source);
+    const WeightOnDevice* weight = loaded_as(item);
     if (weight == nullptr || item.outcome == Outcome::kDropped || plain_copy(item)) continue;
     made.emplace(i, make(lane, unit.items[i], *weight, range_of(i), found));
   }
   if (!made.empty()) lane.on.queue().record()->wait();
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const size_t index = unit.items[i];
-    const WeightOnDevice* weight = loaded.find(plan.items[index].source);
+    const WeightOnDevice* weight = loaded_as(plan.items[index]);
     if (passing[i].valid()) scans[i].sha256 = passing[i].get().sha256;
     record.ledger.push_back(encoder_.entry(index, scans[i]));
     if (const auto mine = made.find(i); mine != made.end()) {

@@ -64,7 +64,7 @@ class DeviceLoop {
    public:
     explicit Aside(DeviceLoop&);
     ~Aside();
-    void push(Forwarded);
+    void push(const plan::Unit&);
     void drain();  // throws what failed
     void rethrow();
 
@@ -73,7 +73,7 @@ class DeviceLoop {
     DeviceLoop& loop_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<Forwarded> queue_;
+    std::deque<const plan::Unit*> queue_;
     bool busy_ = false, ended_ = false;
     std::exception_ptr failure_;
     std::thread thread_;
@@ -86,7 +86,8 @@ class DeviceLoop {
   Calibrated solve(Forwarded&);
   Made make(Lane&, size_t item, const WeightOnDevice&, float range, const Calibrated&);
   void encode_on_device(Lane&, Made&, const WeightOnDevice&, float range, const Calibrated&);
-  void encode(Lane&, LoadedStep&, const Calibrated&);
+  // `loaded`: the weights on the device; NULL: what is only copied comes from the files.
+  void encode(Lane&, const plan::Unit&, const LoadedStep* loaded, const Calibrated&);
   void store(Lane&, Made&, const Scan&, float range, const Calibrated&, UnitRecord&, UnitSink&);
   void write_copy(Lane&, const WeightOnDevice&, UnitSink&);
   void commit(Lane&, UnitRecord, const plan::Unit&);

@@ -81,8 +81,9 @@ std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
   loaded->dtype_ = dtype_;
   const graph::Model* graph = job_.source->graph();
   const auto item_of = [&](const std::string& source) -> const Item* {
-    if (step.unit == nullptr) return nullptr;
-    for (const size_t i : step.unit->items) {
+    const plan::Unit* unit = step.unit == nullptr ? unit_of(step.block) : step.unit;
+    if (unit == nullptr) return nullptr;
+    for (const size_t i : unit->items) {
       if (job_.plan.items[i].source == source) return &job_.plan.items[i];
     }
     return nullptr;
@@ -99,6 +100,14 @@ std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
     if (!only_copied(item)) load(*loaded, item.source, &item);
   }
   return loaded;
+}
+
+// The unit of a block that is only forwarded: its weights are searched for what is no number.
+const plan::Unit* DeviceWeights::unit_of(int block) const {
+  for (const plan::Unit& unit : job_.plan.units) {
+    if (unit.block == block) return &unit;
+  }
+  return nullptr;
 }
 
 void DeviceWeights::load(LoadedStep& step, const std::string& source, const Item* item) {
@@ -128,8 +137,9 @@ void DeviceWeights::load(LoadedStep& step, const std::string& source, const Item
                          static_cast<int64_t>(held->bytes().size()));
     copies_.queue().call([held] { held->drop(); });
   };
-  const Digest digest = item == nullptr ? Digest::kNone : Digest::kSha256;
-  step.reads_.emplace(source, reader_->submit({container, t, digest, deliver}));
+  const bool hashed = item != nullptr && step.step_.unit != nullptr;
+  const Digest digest = hashed ? Digest::kSha256 : Digest::kNone;
+  step.reads_.emplace(source, reader_->submit({container, t, digest, deliver, !hashed}));
 }
 
 std::future<Delivered> DeviceWeights::pass_on(const Item& item, Take take) {

@@ -65,6 +65,7 @@ class DeviceWeights {
 
  private:
   void load(LoadedStep&, const std::string& source, const plan::Item* item);
+  const plan::Unit* unit_of(int block) const;
 
   const Prepared& job_;
   OnDevice& copies_;

@@ -25,6 +25,7 @@ constexpr uint64_t kScanBytes = uint64_t{1} << 20;
 constexpr uint64_t kResidentBytes = plan::kWindowBytes;
 
 constexpr const char* kWeightRole = "weight";
+constexpr int64_t kScalesPerTask = 1 << 16;
 // Of a quantized KV cache; with E4M3 values below a thousandth are lost above it.
 constexpr float kLargeKvScale = 0.5f;
 
@@ -63,11 +64,13 @@ void check_scale(const Item& item, const NamedTensor& part) {
              ", expected a finite value above zero",
          "exclude the tensor with a rule, or look at its weights");
   };
-  for (int64_t i = 0; i < n; ++i) {
-    if (same(t.dtype, kF32)) bad(i, data<float>(t)[i]);
-    if (same(t.dtype, kE4m3)) bad(i, e4m3::decode(data<uint8_t>(t)[i]));
-    if (same(t.dtype, kE8m0) && data<uint8_t>(t)[i] == 0xFF) bad(i, NAN);
-  }
+  compute::for_each(n, kScalesPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (same(t.dtype, kF32)) bad(i, data<float>(t)[i]);
+      if (same(t.dtype, kE4m3)) bad(i, e4m3::decode(data<uint8_t>(t)[i]));
+      if (same(t.dtype, kE8m0) && data<uint8_t>(t)[i] == 0xFF) bad(i, NAN);
+    }
+  });
 }
 
 Diagnostic warning(std::string code, const Item& item, std::string message) {

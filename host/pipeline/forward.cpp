@@ -307,9 +307,30 @@ std::shared_ptr<std::byte> BlockProgram::take(State& s, int64_t bytes) const {
   return s.call.pool->take(static_cast<size_t>(bytes));
 }
 
+// Of an operand that nobody needs afterwards, where the op may write over it; null: of none. Only
+// on a device, where memory is scarce and operands of a whole batch are large.
+std::shared_ptr<std::byte> BlockProgram::reusable(const State& s, const Step& step,
+                                                  int64_t bytes) const {
+  const OpKind kind = step.op->kind;
+  const bool elementwise = kind == OpKind::kActivation || kind == OpKind::kAdd ||
+                           kind == OpKind::kMul || kind == OpKind::kRope ||
+                           kind == OpKind::kRmsNorm;
+  if (options_.on_device == nullptr || !elementwise) return nullptr;
+  for (const ValueId v : step.op->in) {
+    const auto value = s.values.find(v);
+    if (value == s.values.end() || !contains(step.last_used, v)) continue;
+    const LiveValue& live = value->second;
+    if (live.buffer.use_count() == 1 && live.view.bytes() == bytes &&
+        live.view.data == live.buffer.get())
+      return live.buffer;
+  }
+  return nullptr;
+}
+
 View BlockProgram::make(State& s, const Step& step) const {
   LiveValue value{nullptr, shape_of(s, step.op->out)};
-  value.buffer = take(s, value.view.bytes());
+  value.buffer = reusable(s, step, value.view.bytes());
+  if (value.buffer == nullptr) value.buffer = take(s, value.view.bytes());
   value.view.data = value.buffer.get();
   return (s.values[step.op->out] = std::move(value)).view;
 }

@@ -120,6 +120,7 @@ class BlockProgram {
   void prepare_attention(const Checkpoint&, Step&);
   void run_linear(State&, const Step&, const compute::View& y) const;
   std::shared_ptr<std::byte> take(State&, int64_t bytes) const;
+  std::shared_ptr<std::byte> reusable(const State&, const Step&, int64_t bytes) const;
   void find_last_uses();
   const compute::View& param(graph::ValueId) const;
   compute::View operand(State&, const Step&, size_t index) const;

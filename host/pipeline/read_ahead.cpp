@@ -129,7 +129,8 @@ void ReadAhead::Lane::fill_from_file(const std::shared_ptr<Task>& task) {
     {
       const Busy busy(owner_.counters_.read);
       const SourceFile::Place place =
-          file->read(t.offset + at, n, slot.memory(), residency({t.data + at, n}));
+          file->read(t.offset + at, n, slot.memory(),
+                     task->job.again ? Residency::kCached : residency({t.data + at, n}));
       slot.fill(place.begin, n);
       if (place.how == SourceFile::How::kDirect) owner_.counters_.direct_bytes += n;
     }
@@ -145,7 +146,7 @@ void ReadAhead::Lane::fill_from_map(const std::shared_ptr<Task>& task) {
 }
 
 void ReadAhead::Lane::fill_decoded(const std::shared_ptr<Task>& task) {
-  const auto& [container, t, digest, deliver] = task->job;
+  const auto& [container, t, digest, deliver, again] = task->job;
   const int64_t rows = t.shape.empty() ? 1 : t.shape[0];
   if (t.bytes() == 0) return;
   const uint64_t row_bytes = t.bytes() / static_cast<uint64_t>(rows);
@@ -222,7 +223,7 @@ void ReadAhead::Lane::deliver_all() {
 // A decoded tensor's stored bytes are hashed as far as it has been decoded: their pages are mapped
 // then, and are given back.
 void ReadAhead::Lane::hash(Task& task, const Slot& slot, uint64_t end) {
-  const auto& [container, t, digest, deliver] = task.job;
+  const auto& [container, t, digest, deliver, again] = task.job;
   const Busy busy(owner_.counters_.hash);
   if (digest == Digest::kSha256 && !task.is_decoded()) task.sha256.update(slot.bytes());
   if (digest == Digest::kSha256 && task.is_decoded() && t.data != nullptr) {

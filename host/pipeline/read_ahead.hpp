@@ -26,6 +26,7 @@ struct ReadJob {
   // The next bytes of the presented tensor, from `offset` on: slot.bytes(). Called in order of
   // offset, by one of the readers' threads, which waits for it. What it throws fails the job.
   std::function<void(uint64_t offset, Slot&&)> deliver;
+  bool again = false;  // it is read again soon: the page cache shall keep it
 };
 
 struct Delivered {

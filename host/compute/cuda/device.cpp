@@ -12,6 +12,7 @@ namespace {
 
 // Small blocks share few sizes; large ones are whole pages of the device.
 constexpr int64_t kSmall = int64_t{1} << 20, kSmallStep = 512, kLargeStep = int64_t{2} << 20;
+constexpr int64_t kHuge = int64_t{512} << 20;  // an embedding
 
 int64_t rounded(int64_t bytes) {
   const int64_t step = bytes < kSmall ? kSmallStep : kLargeStep;
@@ -206,6 +207,10 @@ std::byte* Pool::allocate(int64_t size, int64_t wanted) {
     }
     if (!last) trim_locked();
   }
+  lack(wanted);
+}
+
+void Pool::lack(int64_t wanted) const {
   size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
   const int64_t room = std::min(use_.limit - use_.in_use, static_cast<int64_t>(free));
@@ -226,6 +231,30 @@ Buffer Pool::take(const std::shared_ptr<FreeBlocks>& blocks, int64_t bytes) {
     const std::lock_guard lock(mutex_);
     if (const auto alive = known.lock()) return alive->put(p, size);
     cudaFree(p);
+    use_.in_use -= size;
+  });
+}
+
+Buffer Pool::take_huge(cudaStream_t stream, int64_t bytes) {
+  const int64_t size = rounded(bytes);
+  void* block = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (use_.in_use + size > use_.limit) trim_locked();
+    if (use_.in_use + size > use_.limit ||
+        cudaMallocAsync(&block, static_cast<size_t>(size), stream) != cudaSuccess) {
+      cudaGetLastError();
+      lack(bytes);
+    }
+    use_.in_use += size;
+    use_.peak = std::max(use_.peak, use_.in_use);
+  }
+  int device = 0;
+  cudaGetDevice(&device);
+  return Buffer(static_cast<std::byte*>(block), [this, stream, size, device](std::byte* p) {
+    cudaSetDevice(device);
+    cudaFreeAsync(p, stream);
+    const std::lock_guard lock(mutex_);
     use_.in_use -= size;
   });
 }
@@ -290,6 +319,7 @@ CudaQueue::~CudaQueue() {
 
 Buffer CudaQueue::take(int64_t bytes) {
   device_.use();
+  if (bytes >= kHuge && !capture_) return device_.pool()->take_huge(stream_, bytes);
   if (!capture_) return device_.pool()->take(blocks_, bytes);
   Buffer taken = device_.pool()->take(capture_->blocks, bytes);
   capture_->taken.insert(taken.get());

@@ -36,6 +36,9 @@ class Pool {
  public:
   explicit Pool(int64_t limit) { use_.limit = limit; }
   Buffer take(const std::shared_ptr<FreeBlocks>& blocks, int64_t bytes);
+  // A block that is given back to the device when it is let go, in the stream's order: kept, it
+  // would fit hardly anybody.
+  Buffer take_huge(cudaStream_t stream, int64_t bytes);
   void trim();
   MemoryUse use() const;
   void set_limit(int64_t bytes);
@@ -46,6 +49,7 @@ class Pool {
  private:
   std::byte* allocate(int64_t size, int64_t wanted);
   void trim_locked();
+  [[noreturn]] void lack(int64_t wanted) const;
   mutable std::mutex mutex_;
   MemoryUse use_;
   std::vector<std::weak_ptr<FreeBlocks>> queues_;
