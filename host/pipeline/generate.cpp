@@ -172,4 +172,22 @@ TokenRows write_self_text(const Checkpoint& checkpoint, const ForwardOptions& op
   return rows;
 }
 
+TokenRows write_self_text_on(compute::Device* device, const Checkpoint& checkpoint,
+                             const ForwardOptions& options, const SelfText& request,
+                             const TextProgress& progress,
+                             const std::function<void(const std::string&)>& say) {
+  if (device == nullptr) return write_self_text(checkpoint, options, request, progress);
+  try {
+    OnDevice on(device->make_queue("own text"), checkpoint.registry().services());
+    ForwardOptions there = options;
+    there.on_device = &on;
+    there.kernels.queue = &on.queue();
+    return write_self_text(checkpoint, there, request, progress);
+  } catch (const Error& e) {
+    if (e.code() != MOPT_OUT_OF_MEMORY) throw;
+    say(std::string("the model writes its text on the CPU: ") + e.what());
+  }
+  return write_self_text(checkpoint, options, request, progress);
+}
+
 }  // namespace mopt::pipeline

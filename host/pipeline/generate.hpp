@@ -41,5 +41,10 @@ using TextProgress = std::function<bool(int64_t written, int64_t of)>;
 // random one, when it has none): on a device as many at once as fit. None when `progress` stops.
 TokenRows write_self_text(const Checkpoint&, const ForwardOptions&, const SelfText&,
                           const TextProgress&, Steps = Steps::kRecorded);
+// The same on `device`, unless it is NULL; where its memory is too small for the model and one row,
+// `say` is told so and the CPU does it. The options are those of the CPU.
+TokenRows write_self_text_on(compute::Device* device, const Checkpoint&, const ForwardOptions&,
+                             const SelfText&, const TextProgress&,
+                             const std::function<void(const std::string&)>& say);
 
 }  // namespace mopt::pipeline

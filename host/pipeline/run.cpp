@@ -128,7 +128,6 @@ class Run {
   void check_disk() const;
   void prepare_rows();
   TokenRows own_text();
-  TokenRows own_text_on(OnDevice*);
   void fill_head();
   const Fingerprint& model_fingerprint();
   std::string text_key();
@@ -203,35 +202,11 @@ void Run::fill_head() {
                           job_.plan.warnings.end());
 }
 
-// On the device, where the model and at least one row fit into its memory.
 TokenRows Run::own_text() {
-  const auto start = Clock::now();
-  TokenRows rows;
-  bool written = false;
-  if (request_.on_device != nullptr) {
-    try {
-      OnDevice on(request_.on_device->make_queue("own text"), job_.source->registry().services());
-      rows = own_text_on(&on);
-      written = true;
-    } catch (const Error& e) {
-      if (e.code() != MOPT_OUT_OF_MEMORY) throw;
-      say(std::string("the model writes its text on the CPU: ") + e.what());
-    }
-  }
-  if (!written) rows = own_text_on(nullptr);
-  report_.seconds.forward += seconds_since(start);
-  if (rows.empty()) stop();
-  return rows;
-}
-
-TokenRows Run::own_text_on(OnDevice* on) {
   const Calibration& c = *job_.recipe.calibration;
   const auto start = Clock::now();
-  ForwardOptions options = forward_options();
-  options.on_device = on;
-  options.kernels.queue = on == nullptr ? nullptr : &on->queue();
-  return write_self_text(
-      *job_.source, options,
+  TokenRows rows = write_self_text_on(
+      request_.on_device, *job_.source, forward_options(),
       {c.samples.value, c.seq_len.value, static_cast<uint64_t>(c.seed.value)},
       [&](int64_t done, int64_t of) {
         if (request_.progress != nullptr) {
@@ -243,7 +218,11 @@ TokenRows Run::own_text_on(OnDevice* on) {
           request_.progress->update(state);
         }
         return !interrupted();
-      });
+      },
+      [&](const std::string& decision) { say(decision); });
+  report_.seconds.forward += seconds_since(start);
+  if (rows.empty()) stop();
+  return rows;
 }
 
 void Run::prepare_rows() {

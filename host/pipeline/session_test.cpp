@@ -269,5 +269,21 @@ TEST_CASE_FIXTURE(OnDeviceToo,
   CHECK(batches.size() > 2);
 }
 
+TEST_CASE_FIXTURE(OnDeviceToo,
+                  "the CPU writes text for which a device has no memory, and says so") {
+  const SelfText request{5, 7, 8};
+  const TokenRows expected = write_self_text(*source, reference(kF32), request, kNoProgress);
+  for (const int64_t bytes : {int64_t{16} << 10, int64_t{16} << 20}) {
+    EmulatedDevice device({.bytes = bytes});
+    std::vector<std::string> said;
+    CHECK(write_self_text_on(&device, *source, reference(kF32), request, kNoProgress,
+                             [&](const std::string& s) { said.push_back(s); }) == expected);
+    CHECK(said.size() == (bytes < 1 << 20 ? 1 : 0));
+    if (!said.empty())
+      CHECK(said[0].starts_with("the model writes its text on the CPU: expected "));
+    CHECK((device.works() > 100) == said.empty());
+  }
+}
+
 }  // namespace
 }  // namespace mopt::pipeline::test
