@@ -78,13 +78,7 @@ std::string document(const pipeline::Generation& g, const Json& text) {
 }  // namespace
 
 Exit run_generate(App& app, const GenerateOptions& options) {
-  if (app.options().device.starts_with("cuda")) {
-    throw Failure(Diagnostic{.code = "R103",
-                             .message = "--device " + app.options().device +
-                                        ": generate is not yet available on a device",
-                             .remedy = "use --device cpu"});
-  }
-  app.console().note("device cpu: generate is not yet available on another");
+  app.console().note("device " + app.device_text());
   const auto checkpoint = open_model(app, options.path);
   const std::vector<int32_t> prompt = prompt_of(*checkpoint, options);
   // With ids for a prompt the tokenizer is only needed to show the text.
@@ -92,12 +86,19 @@ Exit run_generate(App& app, const GenerateOptions& options) {
   const text::Tokenizer* tokenizer = spoken ? &checkpoint->tokenizer() : nullptr;
   Console& console = app.console();
   Writer writer(console, tokenizer);
-  const pipeline::Generation g = pipeline::generate(
-      *checkpoint, forward_options(app, *checkpoint, options.precision), prompt,
-      options.max_new_tokens, {options.temperature, options.top_p, options.seed}, [&](int32_t id) {
-        writer.push(id);
-        return !console.reader_gone();
-      });
+  pipeline::ForwardOptions forward = forward_options(app, *checkpoint, options.precision);
+  std::optional<pipeline::OnDevice> on_device;
+  if (compute::Device* device = app.device(); device != nullptr) {
+    on_device.emplace(device->make_queue("generate"), app.services());
+    forward.on_device = &*on_device;
+    forward.kernels.queue = &on_device->queue();
+  }
+  const pipeline::Generation g =
+      pipeline::generate(*checkpoint, forward, prompt, options.max_new_tokens,
+                         {options.temperature, options.top_p, options.seed}, [&](int32_t id) {
+                           writer.push(id);
+                           return !console.reader_gone();
+                         });
   if (app.json()) {
     const Json text =
         spoken ? Json(tokenizer->decode(g.ids, text::ShowSpecial::kSkip)) : Json(nullptr);

@@ -31,6 +31,7 @@ struct MemoryUse {
   int64_t in_use = 0;  // bytes taken from the device, in buffers or kept for the next
   int64_t peak = 0;
   int64_t limit = 0;  // no more are taken
+  int64_t room = 0;   // what can still be taken, by the limit and by what the device has left
 };
 
 // A point in a queue's work. [any thread]
@@ -62,6 +63,16 @@ class Device {
   virtual void end_range() = 0;
 };
 
+// Work that was recorded, with the memory that it took meanwhile, which stays its own. Its queue
+// outlives it. [the thread of its queue]
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  // Does the work once more, after what the queue has, on the memory and with the host's pinned
+  // bytes that it names.
+  virtual void launch() = 0;
+};
+
 // One ordered stream of work. Calls return before the work is done; what they name must stay alive
 // until then. Errors of the work show at a later call, as MOPT_DEVICE. [one thread at a time]
 class Queue {
@@ -80,6 +91,9 @@ class Queue {
   virtual void wait_for(const EventPtr&) = 0;
   // fn runs when all work so far is done, on a thread of the driver; it must not use the device.
   virtual void call(std::function<void()> fn) = 0;
+  // Records what fn enqueues in place of doing it. fn takes memory, copies, sets and starts kernels
+  // that ran before: no events, no call, no finish. What it throws is thrown on.
+  virtual std::unique_ptr<Graph> capture(const std::function<void()>& fn) = 0;
   virtual void finish() = 0;   // the calling thread sleeps until all work is done
   virtual void* stream() = 0;  // CUstream
 };

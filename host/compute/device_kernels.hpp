@@ -9,6 +9,7 @@
 #include "host/compute/device.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
+#include "host/compute/kv_append/kv_append.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/nll/nll.hpp"
 #include "host/compute/range/range.hpp"
@@ -41,6 +42,7 @@ struct DeviceKernels {
   DeviceRows<CastProblem> cast;
   DeviceRows<ElementwiseProblem> elementwise;
   DeviceRows<EmbeddingProblem> embedding;
+  DeviceRows<KvAppendProblem> kv_append;
   DeviceRows<LinearCall> linear;
   DeviceRows<NllOnDevice> nll;
   DeviceRows<RangeProblem> range;
@@ -57,6 +59,7 @@ void for_each_table(const DeviceKernels& k, Fn&& fn) {
   fn(k.cast);
   fn(k.elementwise);
   fn(k.embedding);
+  fn(k.kv_append);
   fn(k.linear);
   fn(k.nll);
   fn(k.range);

@@ -26,6 +26,8 @@ inline constexpr Tolerance kTolerances[] = {
     {"rope", kBf16, 0.0f, 0.0f},          // the same roundings
     {"attention", kF32, 1e-5f, 1e-6f},    // order of sums, exp within 2 ulp
     {"attention", kBf16, 8e-3f, 3e-3f},   // probabilities one step apart here and there
+    {"kv_append", kF32, 0.0f, 0.0f},      // a copy
+    {"kv_append", kBf16, 0.0f, 0.0f},     // a copy
     {"activation", kF32, 2e-6f, 4e-7f},   // exp and erf within 2 ulp; 1 + erf(-3) has few bits left
     {"activation", kBf16, 8e-3f, 4e-7f},  // the same, before one rounding: one step
     {"elementwise", kF32, 0.0f, 0.0f},    // one IEEE operation

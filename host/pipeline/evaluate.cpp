@@ -7,6 +7,7 @@
 #include "host/compute/cast/cast.hpp"
 #include "host/compute/nll/nll.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/pipeline/block_params.hpp"
 #include "host/recipe/diagnostic.hpp"
 
 namespace mopt::pipeline {
@@ -17,34 +18,6 @@ namespace {
 
 // Of rows that run together on a device.
 constexpr int64_t kBatchTokens = 8192;
-
-// A block's parameters in a device's memory, for as long as its program lives.
-class BlockParams {
- public:
-  BlockParams(const Checkpoint& checkpoint, const ForwardOptions& options)
-      : checkpoint_(checkpoint), options_(options) {}
-  // The options with which the block's program finds them.
-  ForwardOptions options() {
-    ForwardOptions options = options_;
-    if (options.on_device != nullptr)
-      options.param = [this](const std::string& name) { return upload(name); };
-    return options;
-  }
-
- private:
-  View upload(const std::string& name) {
-    const PreScale where = options_.quantize_inputs ? PreScale::kApart : PreScale::kFolded;
-    const ParamData data = checkpoint_.load(name, options_.dtype, where);
-    memory_.push_back(options_.on_device->upload(data.view.data, data.view.bytes()));
-    checkpoint_.release(name);
-    View view = data.view;
-    view.data = memory_.back().get();
-    return view;
-  }
-  const Checkpoint& checkpoint_;
-  const ForwardOptions& options_;
-  std::vector<compute::Buffer> memory_;
-};
 
 // All rows through all blocks but the last.
 RowStream run_body(const Checkpoint& checkpoint, const TokenRows& rows,

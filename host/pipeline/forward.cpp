@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "host/compute/activation/activation.hpp"
-#include "host/compute/attention/attention.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
+#include "host/compute/kv_append/kv_append.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/compute/rms_norm/rms_norm.hpp"
 #include "host/graph/opset.hpp"
@@ -89,6 +89,10 @@ void quantize_on_cpu(const mopt_exec* exec, const InputFormat& format, const Vie
   }
   if (format.quantizer == nullptr) return;
   format.quantizer->quantize_input(exec, format.operand, in.get(), scale_in(format), out.get());
+}
+
+bool quantizes_there(const OnDevice& on, const InputFormat& format) {
+  return format.pre_scale.empty() && on.serves(*format.quantizer);
 }
 
 // A plugin without kernels for the device works on the CPU, on a copy.
@@ -271,6 +275,20 @@ bool BlockProgram::token_wise() const {
   });
 }
 
+bool BlockProgram::repeatable() const {
+  const OnDevice* on = options_.on_device;
+  if (on == nullptr) return false;
+  for (const compute::RopeTable& table : rope_tables_) {
+    if (table.attrs.scaling == compute::RopeScaling::kDynamic) return false;
+  }
+  for (const Step& step : steps_) {
+    for (const auto& format : step.formats) {
+      if (format && !quantizes_there(*on, *format)) return false;
+    }
+  }
+  return true;
+}
+
 const View& BlockProgram::param(ValueId v) const {
   return params_.find(v)->second.view;
 }
@@ -330,7 +348,7 @@ View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputForm
   OnDevice* on = options_.on_device;
   if (on == nullptr) {
     quantize_on_cpu(exec_, format, x, copy.view);
-  } else if (format.pre_scale.empty() && on->serves(*format.quantizer)) {
+  } else if (quantizes_there(*on, format)) {
     TensorRef in = on->tensor(as_rows(x)), out = on->tensor(as_rows(copy.view));
     format.quantizer->quantize_input(on->exec(), format.operand, in.get(), scale_in(format),
                                      out.get());
@@ -370,6 +388,8 @@ void BlockProgram::run_attention(State& s, const Step& step, const View& y) cons
   const View q = operand(s, step, 0), k = operand(s, step, 1), v = operand(s, step, 2);
   const auto scale = static_cast<float>(step.op->number("scale"));
   const int64_t window = step.op->integer("window");
+  if (s.call.caches_on_device != nullptr)
+    return attend_cached(s, step, {q, k, v, scale, window, y});
   if (s.call.caches == nullptr) {
     compute::attention({q, k, v, scale, window, y}, options_.kernels);
     return;
@@ -401,6 +421,26 @@ void BlockProgram::run_attention(State& s, const Step& step, const View& y) cons
     all_v.data = cache.v.data();
     compute::attention({part(q, b), all_k, all_v, scale, window, part(y, b)}, options_.kernels);
   });
+}
+
+// Of one token the positions come from the device's memory, so that the work is the same at any.
+void BlockProgram::attend_cached(State& s, const Step& step, compute::AttentionProblem p) const {
+  CachesOnDevice& caches = *s.call.caches_on_device;
+  CacheOnDevice& cache = caches.ops[step.attention];
+  if (!cache.memory) {
+    cache.keys = cache.values = p.k;
+    cache.keys.shape[1] = cache.values.shape[1] = caches.capacity;
+    cache.memory = take(s, 2 * cache.keys.bytes());
+    cache.keys.data = cache.memory.get();
+    cache.values.data = cache.memory.get() + cache.keys.bytes();
+  }
+  compute::kv_append({p.k, p.v, s.call.positions, cache.keys, cache.values}, options_.kernels);
+  if (s.time == 1 || caches.length > 0) {
+    p.k = cache.keys;
+    p.v = cache.values;
+    p.positions = s.call.positions;
+  }
+  compute::attention(p, options_.kernels);
 }
 
 void BlockProgram::run_step(State& s, const Step& step) const {

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "host/compute/attention/attention.hpp"
 #include "host/compute/dispatch.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/rope/rope.hpp"
@@ -48,6 +49,17 @@ struct KvCache {
   std::vector<std::byte> k, v;
 };
 
+// The same on a device, of all rows of one attention op: [rows, capacity, K, D], taken at its first
+// run. Rows have one length.
+struct CacheOnDevice {
+  compute::Buffer memory;
+  compute::View keys, values;
+};
+struct CachesOnDevice {
+  int64_t capacity = 0, length = 0;
+  std::vector<CacheOnDevice> ops;  // attention ops of the block
+};
+
 struct ForwardOptions {
   DLDataType dtype = kBf16;  // of all activations: bf16 or f32
   compute::Options kernels;
@@ -70,6 +82,7 @@ struct Call {
   int64_t length = 0;                                   // of the sequences: beyond any position
   LiveValues inputs;                                    // the block's live-ins
   std::vector<std::vector<KvCache>>* caches = nullptr;  // [attention op of the block][row]; or none
+  CachesOnDevice* caches_on_device = nullptr;           // in place of `caches` on a device
   // Called for each observed value, from the calling thread.
   std::function<void(graph::ValueId, const compute::View&)> observe;
   std::shared_ptr<BufferPool> pool;
@@ -84,6 +97,8 @@ class BlockProgram {
   size_t attention_ops() const { return attention_ops_; }
   // No op mixes tokens: the block may be run on parts of a row.
   bool token_wise() const;
+  // On a device, two runs on one token of each row are the same work, wherever the tokens stand.
+  bool repeatable() const;
   const graph::Block& block() const { return graph_.blocks[block_]; }
 
  private:
@@ -116,6 +131,7 @@ class BlockProgram {
                      const compute::View& y) const;
   void run_rope(State&, const Step&, const compute::View& y) const;
   void run_attention(State&, const Step&, const compute::View& y) const;
+  void attend_cached(State&, const Step&, compute::AttentionProblem) const;
   compute::View shape_of(const State&, graph::ValueId) const;
   compute::View make(State&, const Step&) const;
   void publish(State&, graph::ValueId) const;

@@ -4,17 +4,12 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
-#include "host/compute/cast/cast.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
-
-using compute::View;
-using graph::ValueId;
 
 namespace {
 
@@ -73,72 +68,7 @@ void keep_top(std::vector<float>& weights, double top_p) {
   }
 }
 
-View last_token(const View& all) {
-  View part = all;
-  const int64_t row_bytes = all.bytes() / all.shape[0], token_bytes = row_bytes / all.shape[1];
-  part.data = static_cast<std::byte*>(all.data) + row_bytes - token_bytes;
-  part.shape[0] = part.shape[1] = 1;
-  return part;
-}
-
 }  // namespace
-
-Session::Session(const Checkpoint& checkpoint, ForwardOptions options, size_t rows,
-                 int64_t capacity)
-    : graph_(checkpoint.required_graph()),
-      dtype_(options.dtype),
-      pool_(std::make_shared<BufferPool>()),
-      rows_(rows) {
-  for (size_t b = 0; b < graph_.blocks.size(); ++b) {
-    blocks_.emplace_back(checkpoint, b, options);
-    KvCache empty;
-    empty.capacity = capacity;
-    caches_.emplace_back(blocks_.back().attention_ops(), std::vector<KvCache>(rows, empty));
-  }
-  vocabulary_ = graph_.values[graph_.outputs.find("logits")->second].dims.back();
-  logits_.resize(rows * static_cast<size_t>(vocabulary_));
-}
-
-const std::vector<float>& Session::append(const TokenRows& tokens) {
-  const auto batch = static_cast<int64_t>(rows_), time = static_cast<int64_t>(tokens[0].size());
-  std::vector<int64_t> ids, positions;
-  for (const auto& row : tokens) {
-    ids.insert(ids.end(), row.begin(), row.end());
-    for (int64_t t = 0; t < time; ++t)
-      positions.push_back(length_ + t);
-  }
-  LiveValues live;
-  for (size_t b = 0; b < blocks_.size(); ++b) {
-    Call call;
-    call.pool = pool_;
-    call.ids = compute::view_of(ids.data(), kI64, {batch, time});
-    call.positions = compute::view_of(positions.data(), kI64, {batch, time});
-    call.inputs = live;
-    if (b + 1 == blocks_.size() && blocks_[b].token_wise() && batch == 1 && time > 1) {
-      for (auto& [v, value] : call.inputs)
-        value.view = last_token(value.view);
-      call.ids.shape[1] = call.positions.shape[1] = 1;
-    }
-    call.caches = &caches_[b];
-    for (auto& [v, value] : blocks_[b].run(call))
-      live[v] = std::move(value);
-  }
-  const View& logits = live.at(graph_.outputs.find("logits")->second).view;
-  const int64_t per_row = logits.shape[1];
-  for (int64_t r = 0; r < batch; ++r) {
-    View last = compute::view_of(static_cast<std::byte*>(logits.data) +
-                                     ((r + 1) * per_row - 1) * (logits.bytes() / logits.rows()),
-                                 logits.dtype, {vocabulary_});
-    const View to = compute::view_of(logits_.data() + r * vocabulary_, kF32, {vocabulary_});
-    if (compute::is_f32(last)) {
-      std::memcpy(to.data, last.data, static_cast<size_t>(last.bytes()));
-    } else {
-      compute::cast(last, to);
-    }
-  }
-  length_ += time;
-  return logits_;
-}
 
 int32_t sample(std::span<const float> logits, const Sampling& sampling, uint64_t row,
                uint64_t position) {
@@ -162,16 +92,19 @@ int32_t sample(std::span<const float> logits, const Sampling& sampling, uint64_t
 
 Generation generate(const Checkpoint& checkpoint, const ForwardOptions& options,
                     const std::vector<int32_t>& prompt, int64_t max_new_tokens,
-                    const Sampling& sampling, const std::function<bool(int32_t)>& on_token) {
+                    const Sampling& sampling, const std::function<bool(int32_t)>& on_token,
+                    Steps steps) {
   const std::vector<int64_t> stops = checkpoint.eos_ids();
-  Session session(checkpoint, options, 1, static_cast<int64_t>(prompt.size()) + max_new_tokens);
+  Session session(checkpoint, options, steps);
+  session.begin(1, static_cast<int64_t>(prompt.size()) + max_new_tokens);
   Generation out;
   out.finish_reason = "length";
   TokenRows next{prompt};
   const auto start = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < max_new_tokens; ++i) {
+    session.append(next);
     const int32_t token =
-        sample(session.append(next), sampling, 0, static_cast<uint64_t>(session.length()));
+        sample(session.logits(0), sampling, 0, static_cast<uint64_t>(session.length()));
     if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
       out.finish_reason = "stop";
       break;
@@ -184,41 +117,58 @@ Generation generate(const Checkpoint& checkpoint, const ForwardOptions& options,
   return out;
 }
 
-TokenRows write_self_text(const Checkpoint& checkpoint, const ForwardOptions& options,
-                          const SelfText& request,
-                          const std::function<bool(int64_t, int64_t)>& progress) {
+namespace {
+
+// Rows [first, first + count) of all, or none when `progress` stops.
+TokenRows write_rows(Session& session, const SelfText& request, std::optional<int64_t> bos,
+                     int64_t first, int64_t count, const TextProgress& progress) {
   const Sampling sampling{1.0, 1.0, request.seed};
-  const int64_t batch = std::min(plan::kSelfTextRows, request.samples);
-  const int64_t batches = (request.samples + batch - 1) / batch;
-  TokenRows rows;
-  for (int64_t b = 0; b < batches; ++b) {
-    Session session(checkpoint, options, static_cast<size_t>(batch), request.seq_len);
-    TokenRows text(static_cast<size_t>(batch)), next(static_cast<size_t>(batch));
-    for (int64_t r = 0; r < batch; ++r) {
-      const auto row = static_cast<uint64_t>(b * batch + r);
-      const auto random = static_cast<int32_t>(uniform(request.seed, row, 0) *
-                                               static_cast<double>(session.vocabulary()));
-      next[static_cast<size_t>(r)] = {static_cast<int32_t>(checkpoint.bos_id().value_or(random))};
-    }
-    while (true) {
-      for (size_t r = 0; r < text.size(); ++r)
-        text[r].push_back(next[r][0]);
-      const auto written = static_cast<int64_t>(text[0].size());
-      if (!progress(b * request.seq_len + written, batches * request.seq_len)) return {};
-      if (written == request.seq_len) break;
-      const std::vector<float>& logits = session.append(next);
-      const auto width = static_cast<size_t>(session.vocabulary());
-      compute::for_each(batch, 1, [&](int64_t r, int64_t) {
-        const auto at = static_cast<size_t>(r);
-        next[at][0] = sample({logits.data() + at * width, width}, sampling,
-                             static_cast<uint64_t>(b * batch + r), static_cast<uint64_t>(written));
-      });
-    }
-    for (auto& row : text)
-      rows.push_back(std::move(row));
+  const auto number = [&](size_t r) { return static_cast<uint64_t>(first) + r; };
+  session.begin(static_cast<size_t>(count), request.seq_len);
+  TokenRows text(static_cast<size_t>(count)), next(static_cast<size_t>(count));
+  for (size_t r = 0; r < next.size(); ++r) {
+    const auto random = static_cast<int32_t>(uniform(request.seed, number(r), 0) *
+                                             static_cast<double>(session.vocabulary()));
+    next[r] = {static_cast<int32_t>(bos.value_or(random))};
   }
-  rows.resize(
-      static_cast<size_t>(std::min<int64_t>(request.samples, static_cast<int64_t>(rows.size()))));
+  while (true) {
+    for (size_t r = 0; r < text.size(); ++r)
+      text[r].push_back(next[r][0]);
+    const auto written = static_cast<int64_t>(text[0].size());
+    if (!progress(first * request.seq_len + written * count, request.samples * request.seq_len))
+      return {};
+    if (written == request.seq_len) return text;
+    session.append(next);
+    compute::for_each(count, 1, [&](int64_t row, int64_t) {
+      const auto r = static_cast<size_t>(row);
+      next[r][0] = sample(session.logits(r), sampling, number(r), static_cast<uint64_t>(written));
+    });
+  }
+}
+
+}  // namespace
+
+TokenRows write_self_text(const Checkpoint& checkpoint, const ForwardOptions& options,
+                          const SelfText& request, const TextProgress& progress, Steps steps) {
+  const bool on_device = options.on_device != nullptr;
+  Session session(checkpoint, options, steps);
+  int64_t batch =
+      on_device ? session.rows_that_fit(request.samples, request.seq_len) : plan::kSelfTextRows;
+  TokenRows rows;
+  while (static_cast<int64_t>(rows.size()) < request.samples) {
+    const auto first = static_cast<int64_t>(rows.size());
+    const int64_t count = std::min(batch, request.samples - first);
+    TokenRows text;
+    try {
+      text = write_rows(session, request, checkpoint.bos_id(), first, count, progress);
+    } catch (const Error& e) {
+      if (!on_device || e.code() != MOPT_OUT_OF_MEMORY || count == 1) throw;
+      batch = count / 2;
+      continue;
+    }
+    if (text.empty()) return {};
+    std::move(text.begin(), text.end(), std::back_inserter(rows));
+  }
   return rows;
 }
 

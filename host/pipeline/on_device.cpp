@@ -1,8 +1,11 @@
 #include "host/pipeline/on_device.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
+
+#include "host/compute/parallel.hpp"
 
 namespace mopt::pipeline {
 
@@ -12,6 +15,8 @@ namespace {
 
 // Tables are made for whole multiples of so many positions.
 constexpr int64_t kPositions = 1024;
+// Of an upload, what is pinned twice; and what a thread copies at a time.
+constexpr int64_t kUploadBytes = int64_t{32} << 20, kStretch = int64_t{1} << 20;
 
 DLDevice dlpack_device(const compute::Device& device) {
   return {device.info().type, device.info().index};
@@ -28,11 +33,24 @@ TensorRef OnDevice::tensor(const View& view) const {
   return TensorRef(view.data, view.dtype, view.extents()).on(exec_->device);
 }
 
+// While one piece is on its way, the next is copied by all threads: reading a mapped file's pages
+// takes longer than the device does.
 compute::Buffer OnDevice::upload(const void* data, int64_t bytes) {
-  const compute::Buffer pinned = device().take_pinned(bytes);
-  std::memcpy(pinned.get(), data, static_cast<size_t>(bytes));
   compute::Buffer memory = queue_->take(bytes);
-  queue_->copy(memory.get(), pinned.get(), bytes);
+  const auto* from = static_cast<const std::byte*>(data);
+  std::array<compute::Buffer, 2> pinned;
+  std::array<compute::EventPtr, 2> sent;
+  for (int64_t at = 0, turn = 0; at < bytes; at += kUploadBytes, ++turn) {
+    const auto slot = static_cast<size_t>(turn % 2);
+    const int64_t size = std::min(kUploadBytes, bytes - at);
+    if (!pinned[slot]) pinned[slot] = device().take_pinned(size);
+    if (sent[slot]) sent[slot]->wait();
+    compute::for_each(size, kStretch, [&](int64_t begin, int64_t end) {
+      std::memcpy(pinned[slot].get() + begin, from + at + begin, static_cast<size_t>(end - begin));
+    });
+    queue_->copy(memory.get() + at, pinned[slot].get(), size);
+    sent[slot] = queue_->record();
+  }
   queue_->finish();
   return memory;
 }

@@ -128,6 +128,7 @@ class Run {
   void check_disk() const;
   void prepare_rows();
   TokenRows own_text();
+  TokenRows own_text_on(OnDevice*);
   void fill_head();
   const Fingerprint& model_fingerprint();
   std::string text_key();
@@ -202,11 +203,34 @@ void Run::fill_head() {
                           job_.plan.warnings.end());
 }
 
+// On the device, where the model and at least one row fit into its memory.
 TokenRows Run::own_text() {
+  const auto start = Clock::now();
+  TokenRows rows;
+  bool written = false;
+  if (request_.on_device != nullptr) {
+    try {
+      OnDevice on(request_.on_device->make_queue("own text"), job_.source->registry().services());
+      rows = own_text_on(&on);
+      written = true;
+    } catch (const Error& e) {
+      if (e.code() != MOPT_OUT_OF_MEMORY) throw;
+      say(std::string("the model writes its text on the CPU: ") + e.what());
+    }
+  }
+  if (!written) rows = own_text_on(nullptr);
+  report_.seconds.forward += seconds_since(start);
+  if (rows.empty()) stop();
+  return rows;
+}
+
+TokenRows Run::own_text_on(OnDevice* on) {
   const Calibration& c = *job_.recipe.calibration;
   const auto start = Clock::now();
-  const ForwardOptions options = forward_options();
-  TokenRows rows = write_self_text(
+  ForwardOptions options = forward_options();
+  options.on_device = on;
+  options.kernels.queue = on == nullptr ? nullptr : &on->queue();
+  return write_self_text(
       *job_.source, options,
       {c.samples.value, c.seq_len.value, static_cast<uint64_t>(c.seed.value)},
       [&](int64_t done, int64_t of) {
@@ -214,15 +238,12 @@ TokenRows Run::own_text() {
           ProgressState state{
               done, of, "writing calibration text", ProgressState::Unit::kTokens, 0, std::nullopt};
           const double elapsed = seconds_since(start);
-          state.rate = static_cast<double>(done * std::min<int64_t>(32, c.samples.value)) / elapsed;
+          state.rate = static_cast<double>(done) / elapsed;
           state.seconds_left = elapsed / static_cast<double>(done) * static_cast<double>(of - done);
           request_.progress->update(state);
         }
         return !interrupted();
       });
-  report_.seconds.forward += seconds_since(start);
-  if (rows.empty()) stop();
-  return rows;
 }
 
 void Run::prepare_rows() {

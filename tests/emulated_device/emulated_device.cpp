@@ -142,7 +142,7 @@ EmulatedDevice::EmulatedDevice(EmulatedOptions options)
     : options_(options),
       info_{kDLExtDev, 0, "emulated device", "none", 90, options.bytes},
       arena_(2 * options.bytes + (int64_t{1} << 20)),
-      use_{0, 0, options.bytes} {
+      use_{0, 0, options.bytes, 0} {
   if (options_.reach == Reach::kAnybody) arena_.open();
 }
 
@@ -171,7 +171,9 @@ Buffer EmulatedDevice::take_pinned(int64_t bytes) {
 
 MemoryUse EmulatedDevice::memory() const {
   const std::lock_guard lock(mutex_);
-  return use_;
+  MemoryUse use = use_;
+  use.room = std::max<int64_t>(0, use.limit - use.in_use);
+  return use;
 }
 void EmulatedDevice::set_limit(int64_t bytes) {
   const std::lock_guard lock(mutex_);
@@ -357,14 +359,51 @@ void EmulatedQueue::enqueue(std::function<void()> step) {
   changed_.notify_all();
 }
 
+// What a graph does and holds.
+class EmulatedQueue::Recorded final : public Graph {
+ public:
+  explicit Recorded(EmulatedQueue& queue) : queue_(queue) {}
+  void launch() override {
+    for (const std::function<void()>& work : works)
+      queue_.submit(work);
+  }
+  std::vector<std::function<void()>> works;
+  std::vector<Buffer> memory;
+
+ private:
+  EmulatedQueue& queue_;
+};
+
+std::unique_ptr<Graph> EmulatedQueue::capture(const std::function<void()>& fn) {
+  refuse_capture();
+  auto graph = std::make_unique<Recorded>(*this);
+  recording_ = graph.get();
+  try {
+    fn();
+  } catch (...) {
+    recording_ = nullptr;
+    throw;
+  }
+  recording_ = nullptr;
+  return graph;
+}
+
+void EmulatedQueue::refuse_capture() const {
+  if (recording_ == nullptr) return;
+  throw Error(MOPT_INTERNAL, "a capture uses what cannot be recorded");
+}
+
 void EmulatedQueue::submit(std::function<void()> work) {
   refuse_callback();
   device_.check();
+  if (recording_ != nullptr) return recording_->works.push_back(std::move(work));
   enqueue([this, work = std::move(work)] { device_.run(work); });
 }
 
 Buffer EmulatedQueue::take(int64_t bytes) {
-  return device_.take(bytes, life_);
+  Buffer taken = device_.take(bytes, life_);
+  if (recording_ != nullptr) recording_->memory.push_back(taken);
+  return taken;
 }
 
 void EmulatedQueue::copy(void* to, const void* from, int64_t bytes) {
@@ -394,6 +433,7 @@ void EmulatedQueue::zero(void* to, int64_t bytes) {
 
 EventPtr EmulatedQueue::record() {
   refuse_callback();
+  refuse_capture();
   device_.check();
   auto event = std::make_shared<EmulatedEvent>([this_device = &device_] { this_device->check(); });
   enqueue([event] { event->pass(); });
@@ -402,12 +442,14 @@ EventPtr EmulatedQueue::record() {
 
 void EmulatedQueue::wait_for(const EventPtr& event) {
   refuse_callback();
+  refuse_capture();
   device_.check();
   enqueue([event] { static_cast<EmulatedEvent&>(*event).arrive(); });
 }
 
 void EmulatedQueue::call(std::function<void()> fn) {
   refuse_callback();
+  refuse_capture();
   device_.check();
   enqueue([this, fn = std::move(fn)] {
     in_callback = true;
@@ -422,6 +464,7 @@ void EmulatedQueue::call(std::function<void()> fn) {
 
 void EmulatedQueue::finish() {
   refuse_callback();
+  refuse_capture();
   if (thread_.joinable()) {
     std::unique_lock lock(mutex_);
     const int64_t wanted = enqueued_;

@@ -8,6 +8,7 @@
 //   * use of fresh memory: it holds NaN in every type of float, and so does what was let go
 //   * pinned memory that is let go while work with it is still to come
 //   * a callback of Queue::call that uses the device
+//   * a capture of what cannot be recorded
 //
 // What is found after the fact is a complaint: it fails the next call of any queue, and stays in
 // complaints(), which a test looks at in the end.
@@ -146,6 +147,7 @@ class EmulatedQueue final : public Queue {
   EventPtr record() override;
   void wait_for(const EventPtr&) override;
   void call(std::function<void()> fn) override;
+  std::unique_ptr<Graph> capture(const std::function<void()>& fn) override;
   void finish() override;
   void* stream() override { return this; }
 
@@ -154,6 +156,7 @@ class EmulatedQueue final : public Queue {
 
  private:
   friend class EmulatedDevice;
+  void refuse_capture() const;
   // In order with all else, outside of the device: it may wait.
   void enqueue(std::function<void()> step);
   void serve();
@@ -166,6 +169,8 @@ class EmulatedQueue final : public Queue {
   int64_t enqueued_ = 0, done_ = 0;
   bool ended_ = false;
   std::thread thread_;
+  class Recorded;
+  Recorded* recording_ = nullptr;  // while capture runs
 };
 
 inline EmulatedQueue& emulated_queue(Queue& queue) {

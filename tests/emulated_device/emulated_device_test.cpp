@@ -207,6 +207,57 @@ TEST_CASE("time passes between two events, and is not known before both have pas
   CHECK(second->seconds_after(*first) >= 0.002);
 }
 
+TEST_CASE("recorded work is done at each launch, with the bytes of that time") {
+  for (const WorkMode work : {WorkMode::kAtOnce, WorkMode::kOnThread}) {
+    EmulatedDevice device(options_for(work));
+    const auto queue = device.make_queue("test");
+    const Buffer pinned = device.take_pinned(4), back = device.take_pinned(4);
+    const Buffer sum = queue->take(4);
+    queue->zero(sum.get(), 4);
+    Options options;
+    options.queue = queue.get();
+    const int64_t before = device.memory().in_use;
+    auto graph = queue->capture([&] {
+      const Buffer x = queue->take(4);  // the graph's from here on
+      queue->copy(x.get(), pinned.get(), 4);
+      const View to = view_of(sum.get(), kF32, {1});
+      add(to, view_of(x.get(), kF32, {1}), to, options);
+      queue->copy(back.get(), sum.get(), 4);
+    });
+    queue->finish();
+    CHECK(device.memory().in_use == before + 4);
+    CHECK(device.works() == 1);
+    const auto& result = *reinterpret_cast<const float*>(back.get());
+    float expected = 0;
+    for (const float value : {1.0f, 10.0f, 100.0f}) {
+      *reinterpret_cast<float*>(pinned.get()) = value;
+      graph->launch();
+      queue->finish();
+      expected += value;
+      CHECK(result == expected);
+    }
+    graph.reset();
+    CHECK(device.memory().in_use == before);
+    CHECK(device.complaints().empty());
+  }
+}
+
+TEST_CASE("events, callbacks, the end of work and a capture cannot be recorded") {
+  EmulatedDevice device;
+  const auto queue = device.make_queue("test");
+  const EventPtr event = queue->record();
+  const auto recorded = [&](const std::function<void()>& fn) {
+    return code_of([&] { queue->capture(fn); });
+  };
+  CHECK(recorded([&] { queue->record(); }) == MOPT_INTERNAL);
+  CHECK(recorded([&] { queue->wait_for(event); }) == MOPT_INTERNAL);
+  CHECK(recorded([&] { queue->call([] {}); }) == MOPT_INTERNAL);
+  CHECK(recorded([&] { queue->finish(); }) == MOPT_INTERNAL);
+  CHECK(recorded([&] { queue->capture([] {}); }) == MOPT_INTERNAL);
+  CHECK(recorded([] { throw Error(MOPT_NOT_FOUND, "what fn throws"); }) == MOPT_NOT_FOUND);
+  CHECK(code_of([&] { queue->finish(); }) == std::nullopt);
+}
+
 TEST_CASE("a callback that uses the device is a complaint") {
   EmulatedDevice device;
   const auto queue = device.make_queue("test");

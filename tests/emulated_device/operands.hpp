@@ -15,6 +15,7 @@ template <class Fn>
 void for_each_operand(const AttentionProblem& p, const Fn& fn) {
   for (const View* v : {&p.q, &p.k, &p.v, &p.y})
     fn(v->data, v->bytes());
+  if (p.positions) fn(p.positions->data, p.positions->bytes());
 }
 template <class Fn>
 void for_each_operand(const CastProblem& p, const Fn& fn) {
@@ -29,6 +30,11 @@ void for_each_operand(const ElementwiseProblem& p, const Fn& fn) {
 template <class Fn>
 void for_each_operand(const EmbeddingProblem& p, const Fn& fn) {
   for (const View* v : {&p.ids, &p.weight, &p.y})
+    fn(v->data, v->bytes());
+}
+template <class Fn>
+void for_each_operand(const KvAppendProblem& p, const Fn& fn) {
+  for (const View* v : {&p.k, &p.v, &p.positions, &p.keys, &p.values})
     fn(v->data, v->bytes());
 }
 template <class Fn>

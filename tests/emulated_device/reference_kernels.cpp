@@ -25,6 +25,9 @@ void run_now(const ElementwiseProblem& p) {
 void run_now(const EmbeddingProblem& p) {
   embedding_reference(p);
 }
+void run_now(const KvAppendProblem& p) {
+  kv_append_reference(p);
+}
 void run_now(const LinearCall& p) {
   linear_reference({p.weight, p.bias})->run(p.x, p.y);
 }
@@ -98,6 +101,7 @@ const DeviceKernels& reference_kernels() {
       one_row<CastProblem>("cast.emulated"),
       one_row<ElementwiseProblem>("elementwise.emulated"),
       one_row<EmbeddingProblem>("embedding.emulated"),
+      one_row<KvAppendProblem>("kv_append.emulated"),
       one_row<LinearCall>("linear.emulated"),
       one_row<NllOnDevice>("nll.emulated"),
       one_row<RangeProblem>("range.emulated"),

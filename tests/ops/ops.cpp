@@ -32,6 +32,8 @@ constexpr std::array kOps{
        elementwise_problems, elementwise_layer},
     Op{"embedding", compute::embedding_kernels, of_device<&K::embedding>, embedding_problems,
        embedding_layer},
+    Op{"kv_append", compute::kv_append_kernels, of_device<&K::kv_append>, kv_append_problems,
+       kv_append_layer},
     Op{"linear", compute::linear_kernels, of_device<&K::linear>, linear_problems, linear_layer},
     Op{"nll", compute::nll_kernels, of_device<&K::nll>, nll_problems, nll_layer},
     Op{"range", nowhere, of_device<&K::range>, range_problems, range_layer},

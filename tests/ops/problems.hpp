@@ -25,6 +25,8 @@ void rope_problems(const Problems&, const Emit&);
 void rope_layer(const Emit&);
 void nll_problems(const Problems&, const Emit&);
 void nll_layer(const Emit&);
+void kv_append_problems(const Problems&, const Emit&);
+void kv_append_layer(const Emit&);
 void linear_problems(const Problems&, const Emit&);
 void linear_layer(const Emit&);
 void attention_problems(const Problems&, const Emit&);

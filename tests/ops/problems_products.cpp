@@ -41,12 +41,16 @@ Case linear_case(const Product& p, uint64_t seed) {
   return c;
 }
 
+// Whether queries are the newest of all positions, or stand anywhere in a cache.
+enum class Stand { kNewest, kAnywhere };
+
 struct Heads {
   DLDataType dtype;
   int64_t batch, t, s, heads, kv, d;
   int64_t window = 0;
   Content content = Content::kNoise;
   int64_t shift = 0;
+  Stand stand = Stand::kNewest;
 };
 
 bool all_finite(const HostTensor& t, int64_t begin, int64_t n) {
@@ -81,24 +85,44 @@ std::string judge_attention(const Heads& h, const Case& c, const HostTensor& got
   return compare(allowed, expected, c.relative, c.absolute);
 }
 
+// Makes everything behind the last of its row's positions NaN: nobody may look there.
+void forget_behind(const HostTensor& positions, const Heads& h, HostTensor& cache) {
+  const int64_t bytes = h.kv * h.d * h.dtype.bits / 8;
+  for (int64_t b = 0; b < h.batch; ++b) {
+    const int64_t* at = positions.view().as<int64_t>() + b * h.t;
+    const int64_t end = h.t == 0 ? 0 : *std::max_element(at, at + h.t) + 1;
+    std::fill_n(cache.bytes.begin() + (b * h.s + end) * bytes, (h.s - end) * bytes,
+                std::byte{0xFF});
+  }
+}
+
 Case attention_case(const Heads& h, uint64_t seed) {
   Case c;
-  c.label = Label{std::to_string(h.kv) + " kv heads, " + std::to_string(h.s) + " keys, window " +
-                      std::to_string(h.window),
-                  h.dtype,
-                  {h.batch, h.t, h.heads, h.d},
-                  h.content,
-                  h.shift}
-                .text();
+  c.label =
+      Label{std::to_string(h.kv) + " kv heads, " + std::to_string(h.s) + " keys, window " +
+                std::to_string(h.window) + (h.stand == Stand::kAnywhere ? ", at positions" : ""),
+            h.dtype,
+            {h.batch, h.t, h.heads, h.d},
+            h.content,
+            h.shift}
+          .text();
   const std::vector<int64_t> queries{h.batch, h.t, h.heads, h.d}, keys{h.batch, h.s, h.kv, h.d};
   const int64_t rarity = 40 * h.d;
   c.operands = {in(filled(h.dtype, queries, {h.content, seed, 1.0f, rarity}), h.shift),
                 in(filled(h.dtype, keys, {h.content, seed + 100, 1.0f, rarity}), h.shift),
                 in(filled(h.dtype, keys, {h.content, seed + 200, 1.0f, rarity}), h.shift),
                 out(h.dtype, queries, h.shift)};
+  if (h.stand == Stand::kAnywhere) {
+    const HostTensor positions = indices({h.batch, h.t}, h.s, seed);
+    forget_behind(positions, h, c.operands[1].tensor);
+    forget_behind(positions, h, c.operands[2].tensor);
+    c.operands.push_back(in(positions));
+  }
   c.run = [window = h.window, d = h.d](std::span<const View> v, const Options& options) {
-    const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-    compute::attention({v[0], v[1], v[2], scale, window, v[3]}, options);
+    compute::AttentionProblem problem{v[0],   v[1], v[2], 1.0f / std::sqrt(static_cast<float>(d)),
+                                      window, v[3]};
+    if (v.size() > 4) problem.positions = v[4];
+    compute::attention(problem, options);
   };
   set_tolerance(c, "attention", h.dtype);
   if (h.content == Content::kNotFinite) {
@@ -175,6 +199,19 @@ void attention_problems(const Problems& p, const Emit& emit) {
           Heads{dtype, 2, 24, 24, 4, 2, 40, 5, Content::kNotFinite, 1}}) {
       emit(attention_case(h, p.seed));
     }
+    // Over caches: few blocks; then many, of groups of 1, 2, 3 and 5 heads.
+    for (const Heads& h : {Heads{dtype, 3, 1, 20, 8, 2, 64}, Heads{dtype, 2, 1, 300, 8, 1, 128},
+                           Heads{dtype, 1, 1, 40, 4, 4, 8}, Heads{dtype, 2, 3, 37, 6, 2, 32, 9},
+                           Heads{dtype, 1, 1, 1, 3, 1, 16}, Heads{dtype, 1, 2, 9, 2, 1, 17},
+                           Heads{dtype, 0, 1, 9, 2, 1, 64}, Heads{dtype, 2, 1, 30, 2, 1, 256},
+                           Heads{dtype, 2, 1, 30, 4, 1, 32, 0, Content::kNoise, 1},
+                           Heads{dtype, 2, 1, 24, 4, 2, 32, 0, Content::kNotFinite},
+                           Heads{dtype, 33, 1, 9, 8, 8, 16}, Heads{dtype, 66, 1, 30, 8, 4, 32, 4},
+                           Heads{dtype, 132, 1, 7, 6, 2, 8}, Heads{dtype, 66, 1, 11, 10, 2, 64}}) {
+      Heads anywhere = h;
+      anywhere.stand = Stand::kAnywhere;
+      emit(attention_case(anywhere, p.seed));
+    }
     if (p.extent != Extent::kUsual) continue;
     emit(attention_case({dtype, 2, 129, 129, 8, 2, 128}, p.seed));
     emit(attention_case({dtype, 1, 200, 300, 9, 3, 64}, p.seed));
@@ -187,6 +224,15 @@ void attention_layer(const Emit& emit) {
              "bf16 [16, 512, 32, 128], 8 kv heads", 4.0 * pairs * kH * kD);
   emit_layer(emit, attention_case({kBf16, 16, 1, 2048, kH, kK, kD}, 1),
              "bf16 [16, 1, 32, 128] of 2048 keys", 4.0 * 16 * 2048 * kH * kD);
+  // Positions are spread over the cache: half of it is read.
+  for (const int64_t rows : {int64_t{1}, kT}) {
+    Case c = attention_case(
+        {kBf16, rows, 1, kT, kH, kK, kD, 0, Content::kNoise, 0, Stand::kAnywhere}, 1);
+    c.bytes = static_cast<double>(rows) * kT * kK * kD * 2;
+    emit_layer(emit, std::move(c),
+               "bf16 [" + std::to_string(rows) + ", 1, 32, 128] in caches of 512",
+               2.0 * static_cast<double>(rows) * kT * kH * kD);
+  }
 }
 
 }  // namespace mopt::ops

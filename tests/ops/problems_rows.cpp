@@ -1,4 +1,4 @@
-// rms_norm, rope, nll: each row by itself.
+// rms_norm, rope, kv_append, nll: each row by itself.
 #include <cmath>
 #include <cstring>
 
@@ -97,6 +97,33 @@ Case rope_case(const Tokens& k, uint64_t seed, Place place = Place::kApart) {
   return c;
 }
 
+struct Append {
+  DLDataType dtype;
+  int64_t batch, t, s, heads, d, shift = 0;
+};
+
+// Positions of a row follow each other; rows begin at different ones.
+Case kv_append_case(const Append& a, uint64_t seed) {
+  Case c;
+  const std::vector<int64_t> shape{a.batch, a.t, a.heads, a.d}, cache{a.batch, a.s, a.heads, a.d};
+  c.label =
+      Label{"into " + std::to_string(a.s) + " positions", a.dtype, shape, Content::kNoise, a.shift}
+          .text();
+  HostTensor positions(kI64, {a.batch, a.t});
+  for (int64_t i = 0; i < a.batch * a.t; ++i)
+    positions.view().as<int64_t>()[i] = i / a.t % (a.s - a.t + 1) + i % a.t;
+  c.operands = {in(filled(a.dtype, shape, {Content::kSpecial, seed}), a.shift),
+                in(filled(a.dtype, shape, {Content::kSpecial, seed + 100}), a.shift), in(positions),
+                in_out(filled(a.dtype, cache, {Content::kSpecial, seed + 200}), a.shift),
+                in_out(filled(a.dtype, cache, {Content::kSpecial, seed + 300}), a.shift)};
+  c.run = [](std::span<const View> v, const Options& options) {
+    compute::kv_append({v[0], v[1], v[2], v[3], v[4]}, options);
+  };
+  c.bytes = 4 * static_cast<double>(c.operands[0].tensor.bytes.size());
+  set_tolerance(c, "kv_append", a.dtype);
+  return c;
+}
+
 Case nll_case(const Rows& r, uint64_t seed) {
   Case c;
   c.label = Label{"", r.dtype, {r.rows, r.columns}, r.content, r.shift}.text();
@@ -154,6 +181,22 @@ void rope_problems(const Problems& p, const Emit& emit) {
 void rope_layer(const Emit& emit) {
   emit_layer(emit, rope_case({kBf16, kBatchTokens / kT, kT, kH, kD, kD / 2}, 1),
              "bf16 [16, 512, 32, 128]");
+}
+
+void kv_append_problems(const Problems& p, const Emit& emit) {
+  for (const DLDataType dtype : {kF32, kBf16}) {
+    for (const Append& a : {Append{dtype, 3, 1, 9, 2, 64}, Append{dtype, 1, 7, 7, 1, 16},
+                            Append{dtype, 2, 3, 11, 3, 17}, Append{dtype, 4, 1, 1, 1, 1},
+                            Append{dtype, 0, 1, 4, 2, 8}, Append{dtype, 2, 0, 4, 2, 8},
+                            Append{dtype, 2, 5, 8, 8, 128}, Append{dtype, 2, 5, 8, 2, 64, 1}}) {
+      emit(kv_append_case(a, p.seed));
+    }
+  }
+}
+void kv_append_layer(const Emit& emit) {
+  emit_layer(emit, kv_append_case({kBf16, kT, 1, kT, kK, kD}, 1), "bf16 [512, 1, 8, 128]");
+  emit_layer(emit, kv_append_case({kBf16, kBatchTokens / kT, kT, kT, kK, kD}, 1),
+             "bf16 [16, 512, 8, 128]");
 }
 
 void nll_problems(const Problems& p, const Emit& emit) {

@@ -30,6 +30,10 @@ void check(const AttentionProblem& p) {
           "values like the keys, " + text(p.k), p.v);
   require(p.y.elements() == p.q.elements() && same(p.y.dtype, p.q.dtype), "attention",
           "an output like " + text(p.q), p.y);
+  if (p.positions) {
+    require(same(p.positions->dtype, kI64) && p.positions->elements() == batch * t, "attention",
+            "positions of " + std::to_string(batch * t) + " queries in i64", *p.positions);
+  }
   if (p.window < 0) bad_operands("attention", "expected a window from 0, found a negative one");
 }
 

@@ -361,11 +361,13 @@ void attention_highway(const AttentionProblem& p) {
 
 std::string_view attention_highway_refuses(const AttentionProblem& p) {
   if (!(p.scale > 0.0f)) return "needs a positive scale";
+  if (p.positions) return "takes the newest positions only";
   return need_simd(p);
 }
 
 std::string_view attention_avx512_bf16_refuses(const AttentionProblem& p) {
   if (!(p.scale > 0.0f)) return "needs a positive scale";
+  if (p.positions) return "takes the newest positions only";
   if (!is_bf16(p.q)) return "multiplies bf16 only";
   if ((hwy::SupportedTargets() & HWY_AVX3) == 0 || !has_avx512_bf16()) {
     return "this CPU has no AVX512_BF16";

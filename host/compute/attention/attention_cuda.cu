@@ -14,6 +14,7 @@ template <class T>
 struct Heads {
   const T *q, *k, *v;
   T* y;
+  const int64_t* positions;  // NULL: the newest
   int64_t t, s, heads, kv_heads, d, window;
   float scale;
 };
@@ -36,7 +37,8 @@ __global__ void attend(Heads<T> p) {
   __shared__ Partial partials[kWarps];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t head = blockIdx.x % p.heads, query = blockIdx.x / p.heads;
-  const int64_t batch = query / p.t, position = p.s - p.t + query % p.t;
+  const int64_t batch = query / p.t;
+  const int64_t position = p.positions != nullptr ? p.positions[query] : p.s - p.t + query % p.t;
   const int64_t stride = p.kv_heads * p.d;
   const int64_t base = batch * p.s * stride + head / (p.heads / p.kv_heads) * p.d;
   const int64_t begin = p.window > 0 && position >= p.window ? position - p.window + 1 : 0;
@@ -88,6 +90,7 @@ void launch_for(const AttentionProblem& p, Queue& queue) {
                    static_cast<const T*>(p.k.data),
                    static_cast<const T*>(p.v.data),
                    p.y.as<T>(),
+                   p.positions ? p.positions->as<int64_t>() : nullptr,
                    t,
                    p.k.shape[1],
                    heads,
@@ -111,6 +114,7 @@ void run(const AttentionProblem& p, Queue& queue) {
 
 constexpr std::array kRows{
     DeviceKernel<AttentionProblem>{"attention.cudnn", attention_cudnn_refuses, attention_cudnn},
+    DeviceKernel<AttentionProblem>{"attention.decode", attention_decode_refuses, attention_decode},
     DeviceKernel<AttentionProblem>{"attention.cuda", accept_any_on_device<AttentionProblem>, run}};
 
 }  // namespace

@@ -50,7 +50,9 @@ void attention_reference(const AttentionProblem& p) {
   by_dtype("attention", p.q, [&]<class T>(T*) {
     for_each(batch * t * heads, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t b = i / (t * heads), position = s - t + i / heads % t;
+        const int64_t query = i / heads, b = query / t;
+        const int64_t position =
+            p.positions ? p.positions->as<int64_t>()[query] : s - t + query % t;
         const int64_t kv = b * s * stride + i % heads / (heads / kv_heads) * d;
         attend<T>({p.q.as<T>() + i * d, p.k.as<T>() + kv, p.v.as<T>() + kv, p.y.as<T>() + i * d,
                    stride, d, first_key(p, position), position + 1},

@@ -40,6 +40,7 @@ const Loaded& loaded() {
 
 std::string_view attention_cudnn_refuses(const AttentionProblem& p, const DeviceInfo&) {
   if (!is_bf16(p.q)) return "it takes bf16 only";
+  if (p.positions) return "it takes the newest positions only";
   if (p.q.elements() == 0) return "it has no elements";
   if (p.q.shape[1] == 1) return "one query alone is no work for it";
   if (p.q.shape[3] % 8 != 0) return "it takes heads of a multiple of 8 only";

@@ -59,7 +59,73 @@ class CudaEvent final : public Event {
   cudaEvent_t event_ = nullptr;
 };
 
+// While it lives, calls of this thread that touch no stream are allowed although one records.
+class OutsideOfCapture {
+ public:
+  OutsideOfCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~OutsideOfCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  OutsideOfCapture(const OutsideOfCapture&) = delete;
+  OutsideOfCapture& operator=(const OutsideOfCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+// Between begin and end only this thread's calls are watched.
+cudaGraph_t record_work(cudaStream_t stream, const std::function<void()>& fn) {
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
+        "a stream cannot record its work");
+  std::exception_ptr failure;
+  try {
+    fn();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  cudaGraph_t graph = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(stream, &graph);
+  if (failure) {
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();  // not sticky: the next call shall not see it
+    std::rethrow_exception(failure);
+  }
+  check(status, "the device's work cannot be recorded");
+  return graph;
+}
+
 }  // namespace
+
+// Its blocks are in no list of the pool: nobody else gets them, and none is given back.
+class CudaGraph final : public Graph {
+ public:
+  CudaGraph(CudaQueue& queue, cudaGraph_t graph, std::shared_ptr<FreeBlocks> blocks)
+      : queue_(queue), blocks_(std::move(blocks)), workspace_(queue.workspace_) {
+    const cudaError_t status = cudaGraphInstantiate(&work_, graph, 0);
+    cudaGraphDestroy(graph);
+    if (status != cudaSuccess) give_back();
+    check(status, "recorded work cannot be prepared");
+  }
+  ~CudaGraph() override {
+    queue_.device_.use();
+    cudaStreamSynchronize(queue_.stream_);
+    cudaGraphExecDestroy(work_);
+    give_back();
+  }
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+  void launch() override {
+    queue_.device_.use();
+    check(cudaGraphLaunch(work_, queue_.stream_), "recorded work cannot be started");
+  }
+
+ private:
+  void give_back() {
+    queue_.device_.pool()->move(*blocks_, *queue_.blocks_, [](std::byte*) { return true; });
+  }
+  CudaQueue& queue_;
+  std::shared_ptr<FreeBlocks> blocks_;
+  Buffer workspace_;  // of library calls that were recorded
+  cudaGraphExec_t work_ = nullptr;
+};
 
 std::byte* FreeBlocks::take(int64_t bytes, int64_t& size) {
   const auto found = blocks_.lower_bound(bytes);
@@ -76,15 +142,31 @@ void FreeBlocks::drain(const std::function<void(std::byte*, int64_t)>& fn) {
   blocks_.clear();
 }
 
+void FreeBlocks::take_over(FreeBlocks& from, const std::function<bool(std::byte*)>& fn) {
+  for (auto it = from.blocks_.begin(); it != from.blocks_.end();) {
+    const auto here = it++;
+    if (fn(here->second)) blocks_.insert(from.blocks_.extract(here));
+  }
+}
+
 void Pool::add(const std::shared_ptr<FreeBlocks>& blocks) {
   const std::lock_guard lock(mutex_);
   std::erase_if(queues_, [](const auto& known) { return known.expired(); });
   queues_.push_back(blocks);
 }
 
-MemoryUse Pool::use() const {
+void Pool::move(FreeBlocks& from, FreeBlocks& to, const std::function<bool(std::byte*)>& fn) {
   const std::lock_guard lock(mutex_);
-  return use_;
+  to.take_over(from, fn);
+}
+
+MemoryUse Pool::use() const {
+  size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  const std::lock_guard lock(mutex_);
+  MemoryUse use = use_;
+  use.room = std::max<int64_t>(0, std::min(use.limit - use.in_use, static_cast<int64_t>(free)));
+  return use;
 }
 
 void Pool::set_limit(int64_t bytes) {
@@ -111,6 +193,7 @@ void Pool::trim_locked() {
 
 std::byte* Pool::allocate(int64_t size, int64_t wanted) {
   void* block = nullptr;
+  const OutsideOfCapture outside;
   for (const bool last : {false, true}) {
     if (use_.in_use + size <= use_.limit) {
       const cudaError_t status = cudaMalloc(&block, static_cast<size_t>(size));
@@ -236,8 +319,11 @@ CudaQueue::~CudaQueue() {
 
 Buffer CudaQueue::take(int64_t bytes) {
   device_.use();
-  if (bytes >= kHuge) return device_.pool()->take_huge(stream_, bytes);
-  return device_.pool()->take(blocks_, bytes);
+  if (bytes >= kHuge && !capture_) return device_.pool()->take_huge(stream_, bytes);
+  if (!capture_) return device_.pool()->take(blocks_, bytes);
+  Buffer taken = device_.pool()->take(capture_->blocks, bytes);
+  capture_->taken.insert(taken.get());
+  return taken;
 }
 
 void CudaQueue::copy(void* to, const void* from, int64_t bytes) {
@@ -254,17 +340,20 @@ void CudaQueue::zero(void* to, int64_t bytes) {
 }
 
 EventPtr CudaQueue::record() {
+  refuse_capture("an event");
   device_.use();
   return std::make_shared<CudaEvent>(device_, stream_);
 }
 
 void CudaQueue::wait_for(const EventPtr& event) {
+  refuse_capture("another queue's event");
   device_.use();
   check(cudaStreamWaitEvent(stream_, static_cast<CudaEvent&>(*event).get(), 0),
         "a stream cannot wait");
 }
 
 void CudaQueue::call(std::function<void()> fn) {
+  refuse_capture("a callback");
   device_.use();
   auto held = std::make_unique<std::function<void()>>(std::move(fn));
   const auto run = [](void* data) {
@@ -275,7 +364,37 @@ void CudaQueue::call(std::function<void()> fn) {
   held.release();
 }
 
+void CudaQueue::refuse_capture(const char* what) const {
+  if (!capture_) return;
+  throw Error(MOPT_INTERNAL, std::string("a capture cannot record ") + what);
+}
+
+std::unique_ptr<Graph> CudaQueue::capture(const std::function<void()>& fn) {
+  device_.use();
+  refuse_capture("another one");
+  Pool& pool = *device_.pool();
+  const auto blocks = std::make_shared<FreeBlocks>();
+  // What lies ready is used first; what stays untouched goes back.
+  pool.move(*blocks_, *blocks, [](std::byte*) { return true; });
+  capture_.emplace(Capture{blocks, {}});
+  const auto end = [&](bool keep) {
+    const std::set<std::byte*> taken = keep ? std::move(capture_->taken) : std::set<std::byte*>();
+    capture_.reset();
+    pool.move(*blocks, *blocks_, [&](std::byte* block) { return !taken.contains(block); });
+  };
+  cudaGraph_t graph = nullptr;
+  try {
+    graph = record_work(stream_, fn);
+  } catch (...) {
+    end(false);
+    throw;
+  }
+  end(true);
+  return std::make_unique<CudaGraph>(*this, graph, blocks);
+}
+
 void CudaQueue::finish() {
+  refuse_capture("the end of its work");
   device_.use();
   check(cudaStreamSynchronize(stream_), "the device failed");
 }

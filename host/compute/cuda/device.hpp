@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "host/compute/device.hpp"
@@ -23,6 +24,8 @@ class FreeBlocks {
   void put(std::byte* block, int64_t size) { blocks_.emplace(size, block); }
   // Calls fn(block, size) for all and forgets them.
   void drain(const std::function<void(std::byte*, int64_t)>& fn);
+  // Takes over those of `from` for which fn(block) is true.
+  void take_over(FreeBlocks& from, const std::function<bool(std::byte*)>& fn);
 
  private:
   std::multimap<int64_t, std::byte*> blocks_;
@@ -40,6 +43,8 @@ class Pool {
   MemoryUse use() const;
   void set_limit(int64_t bytes);
   void add(const std::shared_ptr<FreeBlocks>&);
+  // Moves blocks for which fn(block) is true.
+  void move(FreeBlocks& from, FreeBlocks& to, const std::function<bool(std::byte*)>& fn);
 
  private:
   std::byte* allocate(int64_t size, int64_t wanted);
@@ -57,7 +62,10 @@ class CudaDevice final : public Device {
   const DeviceKernels& kernels() const override;
   std::unique_ptr<Queue> make_queue(const char* name) override;
   Buffer take_pinned(int64_t bytes) override;
-  MemoryUse memory() const override { return pool_->use(); }
+  MemoryUse memory() const override {
+    use();
+    return pool_->use();
+  }
   void set_limit(int64_t bytes) override { pool_->set_limit(bytes); }
   void trim() override;
   void begin_range(const char* name) override;
@@ -88,6 +96,7 @@ class CudaQueue final : public Queue {
   EventPtr record() override;
   void wait_for(const EventPtr&) override;
   void call(std::function<void()> fn) override;
+  std::unique_ptr<Graph> capture(const std::function<void()>& fn) override;
   void finish() override;
   void* stream() override { return stream_; }
 
@@ -98,8 +107,17 @@ class CudaQueue final : public Queue {
   void* workspace(int64_t bytes);
 
  private:
+  friend class CudaGraph;
+  // What a capture takes its memory from, and what it took.
+  struct Capture {
+    std::shared_ptr<FreeBlocks> blocks;
+    std::set<std::byte*> taken;
+  };
+  void refuse_capture(const char* what) const;
+
   CudaDevice& device_;
   std::shared_ptr<FreeBlocks> blocks_;
+  std::optional<Capture> capture_;  // while it runs
   cudaStream_t stream_ = nullptr;
   cublasLtHandle_t cublas_ = nullptr;
   Buffer workspace_;

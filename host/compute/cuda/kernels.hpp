@@ -10,6 +10,7 @@ DeviceRows<AttentionProblem> attention_rows();
 DeviceRows<CastProblem> cast_rows();
 DeviceRows<ElementwiseProblem> elementwise_rows();
 DeviceRows<EmbeddingProblem> embedding_rows();
+DeviceRows<KvAppendProblem> kv_append_rows();
 DeviceRows<LinearCall> linear_rows();
 DeviceRows<NllOnDevice> nll_rows();
 DeviceRows<RangeProblem> range_rows();
@@ -23,6 +24,9 @@ void linear_cublaslt(const LinearCall&, Queue&);
 // attention_cudnn.cpp
 std::string_view attention_cudnn_refuses(const AttentionProblem&, const DeviceInfo&);
 void attention_cudnn(const AttentionProblem&, Queue&);
+// attention_decode_cuda.cu
+std::string_view attention_decode_refuses(const AttentionProblem&, const DeviceInfo&);
+void attention_decode(const AttentionProblem&, Queue&);
 
 const DeviceKernels& cuda_kernels();
 

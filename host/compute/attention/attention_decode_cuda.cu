@@ -1,0 +1,171 @@
+// attention of few queries over caches of keys and values: each key is read once for several heads
+// of its group, in pieces of 16 bytes.
+#include <bit>
+
+#include "host/compute/cuda/kernels.hpp"
+#include "host/compute/cuda/launch.cuh"
+
+namespace mopt::compute::cuda {
+namespace {
+
+constexpr int kWarps = 8;
+// Heads of a group that share the reading of a key.
+constexpr int kTogether = 4;
+// With fewer blocks than two for each multiprocessor of an H200 there is one for each head, of more
+// warps.
+constexpr int64_t kFewBlocks = 264;
+constexpr int kWarpsOfFew = 32;
+
+template <class T>
+struct Caches {
+  const T *q, *k, *v;
+  T* y;
+  const int64_t* positions;
+  int64_t t, s, heads, kv_heads, d, window;
+  float scale;
+};
+
+// What a stream of keys gave: softmax numerators relative to `most`, summed.
+struct Partial {
+  float most, sum;
+};
+
+// exp(score - most), where no key at all counts as a score of -infinity. NaN stays.
+__device__ inline float relative(float score, float most) {
+  return score == -INFINITY ? 0.0f : expf(score - most);
+}
+
+template <class T>
+__device__ void load_pack(const T* from, float (&to)[Pack<T>::kSize]) {
+  const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(from);
+  for (int i = 0; i < Pack<T>::kSize; ++i)
+    to[i] = to_float(pack.at[i]);
+}
+
+// One block of threads: kHeads heads of one kv head's group, for one query. A key takes `lanes`
+// lanes, so a warp holds 32 / lanes streams of keys; stream i takes keys i, i + streams, ... Sums
+// are fp32, combined in the order of the streams.
+template <class T, int kHeads>
+__global__ void attend(Caches<T> p, int lanes) {
+  constexpr int kRun = Pack<T>::kSize;
+  extern __shared__ float outputs[];  // [streams, kHeads, d], then Partial [streams, kHeads]
+  const int in_warp = 32 / lanes, streams = static_cast<int>(blockDim.x) / lanes;
+  const int stream = static_cast<int>(threadIdx.x) / lanes;
+  const int64_t at = static_cast<int64_t>(threadIdx.x) % lanes * kRun;
+  auto* partials =
+      reinterpret_cast<Partial*>(outputs + static_cast<int64_t>(streams) * kHeads * p.d);
+
+  const int64_t group = p.heads / p.kv_heads, pieces = (group + kHeads - 1) / kHeads;
+  const int64_t piece = blockIdx.x % pieces, kv = blockIdx.x / pieces % p.kv_heads;
+  const int64_t query = blockIdx.x / (pieces * p.kv_heads), position = p.positions[query];
+  const int64_t first_head = kv * group + piece * kHeads;
+  const int64_t heads = group - piece * kHeads < kHeads ? group - piece * kHeads : kHeads;
+  const int64_t stride = p.kv_heads * p.d, base = query / p.t * p.s * stride + kv * p.d + at;
+  const int64_t begin = p.window > 0 && position >= p.window ? position - p.window + 1 : 0;
+
+  float q[kHeads][kRun] = {}, y[kHeads][kRun] = {};
+  Partial mine[kHeads];
+  for (int h = 0; h < kHeads; ++h) {
+    mine[h] = {-INFINITY, 0};
+    if (h < heads) load_pack(p.q + (query * p.heads + first_head + h) * p.d + at, q[h]);
+  }
+  // The lanes of a warp go round together: its first stream decides.
+  for (int64_t j = begin + stream / in_warp * in_warp; j <= position; j += streams) {
+    const int64_t key = j + stream % in_warp;
+    float k[kRun] = {}, v[kRun] = {};
+    if (key <= position) {
+      load_pack(p.k + base + key * stride, k);
+      load_pack(p.v + base + key * stride, v);
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      float dot = 0;
+      for (int i = 0; i < kRun; ++i)
+        dot = fmaf(q[h][i], k[i], dot);
+      for (int step = lanes / 2; step > 0; step /= 2)
+        dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
+      if (key > position) continue;
+      const float score = dot * p.scale, most = score > mine[h].most ? score : mine[h].most;
+      const float fade = relative(mine[h].most, most), weight = relative(score, most);
+      mine[h] = {most, mine[h].sum * fade + weight};
+      for (int i = 0; i < kRun; ++i)
+        y[h][i] = y[h][i] * fade + weight * v[i];
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int i = 0; i < kRun; ++i)
+      outputs[(stream * kHeads + h) * p.d + at + i] = y[h][i];
+    if (at == 0) partials[stream * kHeads + h] = mine[h];
+  }
+  __syncthreads();
+  for (int64_t c = threadIdx.x; c < heads * p.d; c += blockDim.x) {
+    const int64_t h = c / p.d;
+    float most = -INFINITY, sum = 0, out = 0;
+    for (int i = 0; i < streams; ++i) {
+      const float one = partials[i * kHeads + h].most;
+      most = one > most ? one : most;
+    }
+    for (int i = 0; i < streams; ++i) {
+      const Partial part = partials[i * kHeads + h];
+      const float share = relative(part.most, most);
+      sum += part.sum * share;
+      out += outputs[(i * kHeads + h) * p.d + c % p.d] * share;
+    }
+    put(out / sum, p.y[(query * p.heads + first_head) * p.d + c]);
+  }
+}
+
+template <class T, int kHeads>
+void launch_for(const Caches<T>& c, int64_t queries, int warps, Queue& queue) {
+  const auto lanes = static_cast<int>(c.d / Pack<T>::kSize);
+  const int64_t group = c.heads / c.kv_heads, pieces = (group + kHeads - 1) / kHeads;
+  const int64_t streams = int64_t{warps} * 32 / lanes;
+  const auto floats = static_cast<int64_t>(sizeof(float)),
+             parts = static_cast<int64_t>(sizeof(Partial));
+  launch(attend<T, kHeads>,
+         {queries * c.kv_heads * pieces, warps * 32, streams * kHeads * (c.d * floats + parts)},
+         queue, c, lanes);
+}
+
+template <class T>
+void run_for(const AttentionProblem& p, Queue& queue) {
+  const auto [batch, t, heads, d] = p.q.shape;
+  const int64_t queries = batch * t, kv_heads = p.k.shape[2], group = heads / kv_heads;
+  const Caches<T> c{static_cast<const T*>(p.q.data),
+                    static_cast<const T*>(p.k.data),
+                    static_cast<const T*>(p.v.data),
+                    p.y.as<T>(),
+                    p.positions->as<int64_t>(),
+                    t,
+                    p.k.shape[1],
+                    heads,
+                    kv_heads,
+                    d,
+                    p.window,
+                    p.scale};
+  const int64_t blocks = queries * kv_heads * ((group + kTogether - 1) / kTogether);
+  if (blocks < kFewBlocks) return launch_for<T, 1>(c, queries, kWarpsOfFew, queue);
+  if (group == 1) return launch_for<T, 1>(c, queries, kWarps, queue);
+  if (group == 2) return launch_for<T, 2>(c, queries, kWarps, queue);
+  if (group == 3) return launch_for<T, 3>(c, queries, kWarps, queue);
+  launch_for<T, kTogether>(c, queries, kWarps, queue);
+}
+
+}  // namespace
+
+std::string_view attention_decode_refuses(const AttentionProblem& p, const DeviceInfo&) {
+  if (!p.positions) return "it takes queries with positions of their own only";
+  const int64_t bytes = p.q.shape[3] * p.q.dtype.bits / 8;
+  if (bytes < 16 || bytes > 512 || !std::has_single_bit(static_cast<uint64_t>(bytes))) {
+    return "it takes heads of 16 to 512 bytes, a power of two";
+  }
+  if (!aligned(p.q.data) || !aligned(p.k.data) || !aligned(p.v.data)) {
+    return "its memory is not aligned to 16 bytes";
+  }
+  return {};
+}
+
+void attention_decode(const AttentionProblem& p, Queue& queue) {
+  by_dtype("attention", p.q, [&]<class T>(T*) { run_for<T>(p, queue); });
+}
+
+}  // namespace mopt::compute::cuda
