@@ -61,7 +61,7 @@ __global__ void normalize_held(const T* x, const T* weight, T* y, int64_t column
   const auto* by = reinterpret_cast<const Pack<T>*>(weight);
   auto* to = reinterpret_cast<Pack<T>*>(y + blockIdx.x * columns);
   const int packs = static_cast<int>(columns) / kSize;
-  Pack<T> held[kPacks];
+  Pack<T> held[kPacks] = {};
   float squares = 0;
   for (int k = 0; k < kPacks; ++k) {
     const int i = k * kWarps * 32 + static_cast<int>(threadIdx.x);
