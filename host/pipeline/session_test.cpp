@@ -7,7 +7,7 @@
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/pipeline_test.hpp"
 #include "host/pipeline/run.hpp"
-#include "tests/emulated_device/emulated_device.hpp"
+#include "tests/emulated_device/emulated_kernels.hpp"
 #include "tests/model_files.hpp"
 
 namespace mopt::pipeline::test {
@@ -124,6 +124,20 @@ TEST_CASE_FIXTURE(OnDeviceToo, "sampled text of many rows on a device is the CPU
     equal_on_both(kF32, [&](const ForwardOptions& options) {
       return write_self_text(*source, options, {samples, 7, 5}, kNoProgress);
     });
+  }
+}
+
+TEST_CASE_FIXTURE(OnDeviceToo, "the CUDA part's kernels write the text that the CPU's do") {
+  const Ids prompt = random_ids(5, 48, 3);
+  for (const int64_t kv_heads : {4, 2, 1}) {
+    CAPTURE(kv_heads);
+    write_model({.kv_heads = kv_heads});
+    const auto expected = greedy(*source, reference(kF32), prompt, 8);
+    EmulatedDevice device({.kernels = &compute::test::emulated_kernels()});
+    with_device(device, kF32, [&](const ForwardOptions& options) {
+      CHECK(greedy(*source, options, prompt, 8) == expected);
+    });
+    CHECK(device.complaints() == std::vector<std::string>());
   }
 }
 
