@@ -10,6 +10,29 @@ namespace mopt::compute {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Looked at before the CUDA part is loaded, whose libraries take a hundred megabytes of memory.
+void require_driver() {
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);  // never closed, as below
+  if (driver == nullptr) {
+    throw Error(MOPT_DEVICE,
+                "no NVIDIA driver is here (libcuda.so.1); install one, or use --device cpu");
+  }
+  using Init = int (*)(unsigned);
+  using Count = int (*)(int*);
+  const auto init = reinterpret_cast<Init>(dlsym(driver, "cuInit"));
+  const auto count = reinterpret_cast<Count>(dlsym(driver, "cuDeviceGetCount"));
+  int devices = 0;
+  if (init == nullptr || count == nullptr || init(0) != 0 || count(&devices) != 0 || devices == 0) {
+    throw Error(MOPT_DEVICE,
+                "the driver is here (libcuda.so.1), but no device is visible to it; look at "
+                "nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
+  }
+}
+
+}  // namespace
+
 const char* cuda_part_build() {
   return MOPT_BUILD_ID " " __VERSION__;
 }
@@ -21,6 +44,7 @@ Device& open_cuda(const fs::path& executable, int index) {
     throw Error(MOPT_NOT_FOUND, "this build has no CUDA part (searched: " + file.string() +
                                     "); build with nvcc, or use --device cpu");
   }
+  require_driver();
   // Never closed: the driver's threads and destructors outlive every use.
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {

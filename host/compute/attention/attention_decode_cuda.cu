@@ -46,7 +46,8 @@ __device__ void load_pack(const T* from, float (&to)[Pack<T>::kSize]) {
 // lanes, so a warp holds 32 / lanes streams of keys; stream i takes keys i, i + streams, ... Sums
 // are fp32, combined in the order of the streams.
 template <class T, int kHeads>
-__global__ void attend(Caches<T> p, int lanes) {
+__global__ void __launch_bounds__(32 * (kHeads == 1 ? kWarpsOfFew : kWarps))
+    attend(Caches<T> p, int lanes) {
   constexpr int kRun = Pack<T>::kSize;
   extern __shared__ float outputs[];  // [streams, kHeads, d], then Partial [streams, kHeads]
   const int in_warp = 32 / lanes, streams = static_cast<int>(blockDim.x) / lanes;
