@@ -421,4 +421,17 @@ DeviceLoop::Seconds DeviceLoop::seconds() const {
   return s;
 }
 
+std::string text(const DeviceLoop::Seconds& s) {
+  const auto in_seconds = [](double seconds) {
+    char digits[32];
+    std::snprintf(digits, sizeof digits, "%.2f s", seconds);
+    return std::string(digits);
+  };
+  return "waited for reading " + in_seconds(s.waited_read) + ", for the device " +
+         in_seconds(s.waited_device) + ", for writing " + in_seconds(s.write.stalled) +
+         "; threads read " + in_seconds(s.read.read) + ", hashed " +
+         in_seconds(s.read.hash + s.write.hash) + ", wrote " + in_seconds(s.write.write) +
+         ", synced " + in_seconds(s.write.sync);
+}
+
 }  // namespace mopt::pipeline

@@ -105,4 +105,7 @@ class DeviceLoop {
   Aside aside_;
 };
 
+// One line for --verbose.
+std::string text(const DeviceLoop::Seconds&);
+
 }  // namespace mopt::pipeline

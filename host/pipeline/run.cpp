@@ -94,12 +94,6 @@ std::string cpu_name() {
   return "unknown";
 }
 
-std::string seconds_text(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f s", seconds);
-  return text;
-}
-
 uint64_t mib(uint64_t bytes) {
   return (bytes + (uint64_t{1} << 20) - 1) >> 20;
 }
@@ -136,6 +130,7 @@ class Run {
   void continue_writing(const ContainerWriter::Plan&);
   void loop();
   void loop_on_device();
+  void loop_as_it_fits();
   Observed forward_to(const plan::Unit&);
   void save_boundary(bool now);
   int first_open_block() const;
@@ -156,6 +151,7 @@ class Run {
   TokenRows rows_;
   std::optional<Journal> journal_;
   std::optional<ContainerWriter> writer_;
+  int64_t batch_tokens_ = kBatchTokens;
   std::optional<DeviceQueues> queues_;  // before what computes on them
   std::optional<CalibrationPass> pass_;
   Clock::time_point last_save_ = Clock::now();
@@ -355,7 +351,7 @@ ForwardOptions Run::forward_options() {
 }
 
 void Run::new_pass() {
-  pass_.emplace(job_, rows_, forward_options(), kBatchTokens);
+  pass_.emplace(job_, rows_, forward_options(), batch_tokens_);
 }
 
 void Run::restore_boundary() {
@@ -458,22 +454,40 @@ void Run::loop_on_device() {
   report_.seconds.solve += seconds.solve;
   report_.seconds.encode = seconds.encode;
   report_.seconds.write = seconds.write.stalled;
-  say("waited for reading " + seconds_text(seconds.waited_read) + ", for the device " +
-      seconds_text(seconds.waited_device) + ", for writing " + seconds_text(seconds.write.stalled) +
-      "; threads read " + seconds_text(seconds.read.read) + ", hashed " +
-      seconds_text(seconds.read.hash + seconds.write.hash) + ", wrote " +
-      seconds_text(seconds.write.write) + ", synced " + seconds_text(seconds.write.sync));
+  say(text(seconds));
   pass_.reset();
 }
 
-void Run::loop() {
-  if (request_.on_device != nullptr) {
-    queues_.emplace(*request_.on_device, job_.source->registry().services());
+// With smaller batches while the device's memory does not hold what the larger ones need.
+void Run::loop_as_it_fits() {
+  while (true) {
+    try {
+      queues_.emplace(*request_.on_device, job_.source->registry().services());
+      restore_boundary();
+      return loop_on_device();
+    } catch (const Error& e) {
+      if (e.code() != MOPT_OUT_OF_MEMORY) throw;
+      if (std::none_of(rows_.begin(), rows_.end(), [&](const auto& row) {
+            return static_cast<int64_t>(row.size()) < batch_tokens_;
+          })) {
+        throw Error(e.code(), std::string(e.what()) +
+                                  "; give it more with --device-memory-limit, calibrate on fewer "
+                                  "samples or with --device cpu, and continue with --resume");
+      }
+    }
+    pass_.reset();
+    queues_.reset();
+    request_.on_device->trim();
+    batch_tokens_ /= 2;
+    say("too little device memory: batches have " + std::to_string(batch_tokens_) + " tokens now");
   }
-  restore_boundary();
+}
+
+void Run::loop() {
   for (const plan::Item& item : job_.plan.items)
     bytes_ += item.bytes();
-  if (queues_) return loop_on_device();
+  if (request_.on_device != nullptr) return loop_as_it_fits();
+  restore_boundary();
   Encoder encoder({job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_});
   const auto start = Clock::now();
   const auto& units = job_.plan.units;
