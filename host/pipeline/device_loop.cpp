@@ -1,12 +1,12 @@
 #include "host/pipeline/device_loop.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
+
+#include "host/pipeline/stopwatch.hpp"
 
 namespace mopt::pipeline {
 
-using compute::View;
 using plan::Item;
 using plan::Outcome;
 
@@ -18,20 +18,6 @@ constexpr size_t kAhead = 2;
 constexpr uint64_t kInFlight = uint64_t{384} << 20, kInFlightAside = uint64_t{64} << 20;
 // Bytes of a copied tensor that go from the device to the CPU at a time.
 constexpr int64_t kCopyBytes = int64_t{16} << 20;
-
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() {
-    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // Hands a unit's bytes to the threads that write.
 class WriteLater final : public UnitSink {
@@ -46,6 +32,15 @@ class WriteLater final : public UnitSink {
  private:
   WriteBehind& write_;
 };
+
+// A copy on the CPU, which is there when the queue's work has passed.
+Tensor fetch(OnDevice& on, const void* from, DLDataType dtype, std::span<const int64_t> shape) {
+  const auto bytes =
+      static_cast<int64_t>(mopt_nbytes(static_cast<uint64_t>(elements(shape)), dtype));
+  Tensor copy = tensor_over(on.device().take_pinned(bytes), {kDLCPU, 0}, dtype, shape);
+  on.queue().copy(copy.data<char>(), from, bytes);
+  return copy;
+}
 
 bool plain_copy(const Item& item) {
   return item.outcome == Outcome::kCopied && item.parts.size() <= 1;
@@ -84,7 +79,7 @@ DeviceLoop::DeviceLoop(Tools tools)
 WriteSink DeviceLoop::sink() {
   WriteSink sink = sink_of(tools_.writer);
   sink.sync = [this, sync = std::move(sink.sync)] {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(sync_mutex_);
     sync();
   };
   return sink;
@@ -256,10 +251,7 @@ void DeviceLoop::encode_on_device(Lane& lane, Made& made, const WeightOnDevice& 
   made.on_device = format.quantizer.quantize(on.exec(), job);
   for (const NamedTensor& part : made.on_device) {
     const DLTensor& t = *part.tensor;
-    const auto bytes = static_cast<int64_t>(mopt::nbytes(t));
-    Tensor copy = tensor_over(on.device().take_pinned(bytes), {kDLCPU, 0}, t.dtype, shape(t));
-    on.queue().copy(copy.data<char>(), data<char>(t), bytes);
-    made.parts.push_back({part.name, std::move(copy)});
+    made.parts.push_back({part.name, fetch(on, data<char>(t), t.dtype, shape(t))});
   }
   const QuantizedWeight quantized{plan, item, on.exec(), made.on_device};
   const DeviceLayer layer{on, quantized, weight.view};
@@ -288,17 +280,10 @@ DeviceLoop::Made DeviceLoop::make(Lane& lane, size_t index, const WeightOnDevice
     encode_on_device(lane, made, weight, range, found);
     return made;
   }
-  const auto fetch = [&](const void* from, DLDataType dtype, std::span<const int64_t> shape) {
-    OnDevice& on = lane.on;
-    const int64_t bytes = compute::view_of(from, dtype, shape).bytes();
-    Tensor copy = tensor_over(on.device().take_pinned(bytes), {kDLCPU, 0}, dtype, shape);
-    on.queue().copy(copy.data<char>(), from, bytes);
-    return copy;
-  };
-  made.weight = fetch(weight.view.data, item.dtype, item.shape);
+  made.weight = fetch(lane.on, weight.view.data, item.dtype, item.shape);
   if (const auto sample = found.sample.find(index); sample != found.sample.end()) {
     const DLTensor& t = **sample->second;
-    made.sample = fetch(data<char>(t), t.dtype, shape(t));
+    made.sample = fetch(lane.on, data<char>(t), t.dtype, shape(t));
   }
   return made;
 }
@@ -318,7 +303,7 @@ void DeviceLoop::write_copy(Lane& lane, const WeightOnDevice& weight, UnitSink& 
 }
 
 // An item whose bytes are on the CPU now.
-void DeviceLoop::store(Lane&, Made& made, const Scan& scan, float range, const Calibrated& found,
+void DeviceLoop::store(Made& made, const Scan& scan, float range, const Calibrated& found,
                        UnitRecord& record, UnitSink& out) {
   const Item& item = tools_.job.plan.items[made.item];
   if (!made.parts.empty()) {
@@ -383,7 +368,7 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
     if (passing[i].valid()) scans[i].sha256 = passing[i].get().sha256;
     record.ledger.push_back(encoder_.entry(index, scans[i]));
     if (const auto mine = made.find(i); mine != made.end()) {
-      store(lane, mine->second, scans[i], range_of(i), found, record, out);
+      store(mine->second, scans[i], range_of(i), found, record, out);
     } else if (weight != nullptr && plain_copy(plan.items[index])) {
       write_copy(lane, *weight, out);
     }

@@ -28,7 +28,6 @@ class DeviceLoop {
     ContainerWriter& writer;
     Journal& journal;
     CalibrationPass* pass;  // NULL: no data is needed
-    compute::Options kernels;
     int threads;
     // After each unit that is on the disk, from the thread that called run.
     std::function<void(const plan::Unit&)> done;
@@ -88,7 +87,7 @@ class DeviceLoop {
   void encode_on_device(Lane&, Made&, const WeightOnDevice&, float range, const Calibrated&);
   // `loaded`: the weights on the device; NULL: what is only copied comes from the files.
   void encode(Lane&, const plan::Unit&, const LoadedStep* loaded, const Calibrated&);
-  void store(Lane&, Made&, const Scan&, float range, const Calibrated&, UnitRecord&, UnitSink&);
+  void store(Made&, const Scan&, float range, const Calibrated&, UnitRecord&, UnitSink&);
   void write_copy(Lane&, const WeightOnDevice&, UnitSink&);
   void commit(Lane&, UnitRecord, const plan::Unit&);
   void tell();
@@ -98,7 +97,8 @@ class DeviceLoop {
   Encoder encoder_;
   // Before what writes: slots on their way through it go back to the ring of this one.
   DeviceWeights weights_;
-  std::mutex mutex_;  // of the journal, of syncs and of what was committed
+  std::mutex sync_mutex_;  // held for as long as the disk takes
+  std::mutex mutex_;       // of the journal and of what was committed
   std::vector<const plan::Unit*> committed_;
   Seconds seconds_;
   Lane lane_, lane_aside_;

@@ -8,7 +8,6 @@
 
 namespace mopt::pipeline {
 
-using compute::View;
 using plan::Item;
 using plan::Outcome;
 
@@ -78,10 +77,9 @@ std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
   auto loaded = std::make_unique<LoadedStep>();
   loaded->step_ = step;
   loaded->copies_ = &copies_;
-  loaded->dtype_ = dtype_;
   const graph::Model* graph = job_.source->graph();
+  const plan::Unit* unit = step.unit == nullptr ? unit_of(step.block) : step.unit;
   const auto item_of = [&](const std::string& source) -> const Item* {
-    const plan::Unit* unit = step.unit == nullptr ? unit_of(step.block) : step.unit;
     if (unit == nullptr) return nullptr;
     for (const size_t i : unit->items) {
       if (job_.plan.items[i].source == source) return &job_.plan.items[i];

@@ -41,7 +41,6 @@ class LoadedStep {
   friend class DeviceWeights;
   DeviceStep step_;
   OnDevice* copies_ = nullptr;
-  DLDataType dtype_ = kBf16;
   std::map<std::string, WeightOnDevice> weights_;
   std::map<std::string, std::future<Delivered>> reads_;
   compute::EventPtr ready_;

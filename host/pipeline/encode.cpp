@@ -1,13 +1,13 @@
 #include "host/pipeline/encode.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/pipeline/errors.hpp"
+#include "host/pipeline/stopwatch.hpp"
 #include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "mopt/numeric/e4m3.hpp"
@@ -28,20 +28,6 @@ constexpr const char* kWeightRole = "weight";
 constexpr int64_t kScalesPerTask = 1 << 16;
 // Of a quantized KV cache; with E4M3 values below a thousandth are lost above it.
 constexpr float kLargeKvScale = 0.5f;
-
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() {
-    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 [[noreturn]] void fail(std::string code, const std::string& tensor, std::string message,
                        std::string remedy) {

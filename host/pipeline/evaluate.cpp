@@ -16,9 +16,6 @@ using compute::View;
 
 namespace {
 
-// Of rows that run together on a device.
-constexpr int64_t kBatchTokens = 8192;
-
 // All rows through all blocks but the last.
 RowStream run_body(const Checkpoint& checkpoint, const TokenRows& rows,
                    const EvalOptions& options) {

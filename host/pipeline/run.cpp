@@ -26,8 +26,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSaveFactor = 30;
 // Bytes per second, until one was timed.
 constexpr double kSaveRate = 5e8;
-// Of rows that run together on a device: products of 8192 rows reach its rate.
-constexpr int64_t kBatchTokens = 8192;
 // A disk with less room than this was full when a write failed.
 constexpr uint64_t kFullDisk = uint64_t{64} << 20;
 // What only an unfinished run has in DIR/mopt. The journal goes first: without it nothing of the
@@ -431,7 +429,6 @@ void Run::loop_on_device() {
                    .writer = *writer_,
                    .journal = *journal_,
                    .pass = pass_ ? &*pass_ : nullptr,
-                   .kernels = request_.kernels,
                    .threads = request_.threads,
                    .done =
                        [&, start = Clock::now(), done = size_t{0}](const plan::Unit& unit) mutable {

@@ -19,6 +19,9 @@ struct RowBatch {
   int64_t length = 0;  // tokens of each
 };
 
+// Tokens of a batch on a device, unless one row has more: products of 8192 rows reach its rate.
+inline constexpr int64_t kBatchTokens = 8192;
+
 struct StreamOptions {
   DLDataType dtype = kBf16;
   OnDevice* on_device = nullptr;  // NULL: on the CPU
