@@ -23,12 +23,17 @@ void require_driver() {
   using Count = int (*)(int*);
   const auto init = reinterpret_cast<Init>(dlsym(driver, "cuInit"));
   const auto count = reinterpret_cast<Count>(dlsym(driver, "cuDeviceGetCount"));
+  constexpr int kNoDevice = 100;  // CUDA_ERROR_NO_DEVICE
   int devices = 0;
-  if (init == nullptr || count == nullptr || init(0) != 0 || count(&devices) != 0 || devices == 0) {
-    throw Error(MOPT_DEVICE,
-                "the driver is here (libcuda.so.1), but no device is visible to it; look at "
-                "nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
-  }
+  int answer = init == nullptr || count == nullptr ? -1 : init(0);
+  if (answer == 0) answer = count(&devices);
+  if (answer == 0 && devices > 0) return;
+  throw Error(
+      MOPT_DEVICE,
+      (answer == 0 || answer == kNoDevice
+           ? std::string("the driver is here (libcuda.so.1), but no device is visible to it")
+           : "the driver (libcuda.so.1) refuses with error " + std::to_string(answer)) +
+          "; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
 }
 
 }  // namespace

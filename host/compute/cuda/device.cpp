@@ -1,6 +1,6 @@
 #include "host/compute/cuda/device.hpp"
 
-#include <nvtx3/nvToolsExt.h>
+#include <nvtx3/nvToolsExtCudaRt.h>
 
 #include <algorithm>
 #include <vector>
@@ -47,6 +47,7 @@ class CudaEvent final : public Event {
     check(cudaEventSynchronize(event_), "the device failed");
   }
   double seconds_after(Event& earlier) override {
+    device_.use();
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, static_cast<CudaEvent&>(earlier).event_, event_),
           "the device's time is not known");
@@ -304,7 +305,7 @@ CudaQueue::CudaQueue(CudaDevice& device, const char* name)
     : device_(device), blocks_(std::make_shared<FreeBlocks>()) {
   device_.use();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream cannot be made");
-  nvtxNameOsThreadA(0, name);
+  nvtxNameCudaStreamA(stream_, name);
   device_.pool()->add(blocks_);
 }
 
