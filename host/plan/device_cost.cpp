@@ -7,6 +7,7 @@
 #include "host/compute/squared_error/squared_error.hpp"
 #include "host/plan/cost.hpp"
 #include "host/plan/device_forward.hpp"
+#include "host/plan/forward_cost.hpp"
 
 namespace mopt::plan {
 namespace {
@@ -238,21 +239,48 @@ uint64_t pinned_parts(const Plan& plan, const Unit& unit, const compute::MemoryR
   return bytes;
 }
 
-// The ring; what a unit makes beside the one before on its way to the disk; the rows' ids.
-uint64_t host_bytes(const PlanInput& in, const Plan& plan, const compute::MemoryRules& rules) {
-  uint64_t pinned = 0, before = 0, ids = 0;
+// The ring; what a unit makes beside the one before on its way to the disk.
+uint64_t block_in_process(const Plan& plan, const compute::MemoryRules& rules) {
+  uint64_t pinned = 0, before = 0;
   for (const Unit& unit : plan.units) {
     const uint64_t made = pinned_parts(plan, unit, rules);
     pinned = std::max(pinned, made + std::min(before, kInFlightBytes));
     before = made;
   }
+  return kRingSlots * kSlotBytes + pinned;
+}
+
+// What the process is, with the rows' ids, whatever the blocks are.
+uint64_t base_in_process(const PlanInput& in, const Plan& plan, const compute::MemoryRules& rules) {
+  uint64_t ids = 0;
   if (plan.needs_data()) {
     const Calibration& c = *in.recipe.calibration;
     ids = static_cast<uint64_t>(c.samples.value * c.seq_len.value) * sizeof(int64_t);
     ids = ids / 2 + 2 * std::min(ids, kUploadBytes);
   }
-  return in.resident_bytes + static_cast<uint64_t>(rules.host) + kRingSlots * kSlotBytes + pinned +
-         ids + fixed_memory(in, plan);
+  return in.resident_bytes + static_cast<uint64_t>(rules.host) + ids + fixed_memory(in, plan);
+}
+
+// The model in the type that it computes in, with keys and values of one row.
+void add_own_text(const PlanInput& in, const Plan& plan, DeviceCost& cost,
+                  const compute::MemoryRules& rules) {
+  const graph::Model& model = *in.graph;
+  const auto block = [&](int64_t bytes) {
+    return static_cast<uint64_t>(compute::block_bytes(rules, bytes));
+  };
+  uint64_t weights = 0, largest = 0;
+  for (const graph::Param& param : model.params) {
+    const uint64_t bytes = block(bytes_of(elements(param.dims), in.activations));
+    weights += bytes;
+    largest = std::max(largest, bytes);
+  }
+  const int64_t vocabulary = model.values[model.outputs.find("logits")->second].dims.back();
+  const auto tokens = static_cast<uint64_t>(in.recipe.calibration->seq_len.value);
+  cost.own_text_row = tokens * cache_bytes_per_token(model, in.activations) +
+                      2 * static_cast<uint64_t>(bytes_of(vocabulary, in.activations));
+  cost.own_text = weights + static_cast<uint64_t>(rules.workspace) + cost.own_text_row;
+  // Its largest parameter passes through the process, from its file.
+  cost.host = std::max(cost.host, base_in_process(in, plan, rules) + largest + 2 * kUploadBytes);
 }
 
 struct Rehearsed {
@@ -294,11 +322,13 @@ DeviceCost estimate_on_device(const PlanInput& in, const Plan& plan,
   }
   const Rehearsed all = rehearse(in, plan, {rows, samples}, PoolModel(request.rules));
   DeviceCost cost;
-  cost.host = host_bytes(in, plan, request.rules);
+  cost.block = block_in_process(plan, request.rules);
+  cost.host = base_in_process(in, plan, request.rules) + cost.block;
   cost.peak = all.peak;
   cost.activations = all.activations;
   cost.without = rehearse(in, plan, {rows, kBatchesThere}, PoolModel(request.rules)).peak;
   cost.smallest = std::min(cost.without, smallest(in, plan, request.rules));
+  if (plan.needs_data() && writes_own_text(in.recipe)) add_own_text(in, plan, cost, request.rules);
   return cost;
 }
 

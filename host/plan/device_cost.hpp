@@ -21,17 +21,21 @@ inline constexpr uint64_t kPieceBytes = uint64_t{64} << 20;
 inline constexpr int64_t kAnglePositions = 1024;
 // Of an upload, what is pinned, twice.
 inline constexpr uint64_t kUploadBytes = uint64_t{32} << 20;
-// Batches whose activations are on the device when those of the others are elsewhere: the one that
-// computes, the one that comes, the one that goes.
-inline constexpr int64_t kBatchesThere = 3;
+// Batches whose activations are on the device when those of the others are elsewhere: in three
+// slots one comes, one is computed with, one more comes; two go.
+inline constexpr int64_t kBatchesThere = 5;
 
 // All bytes.
 struct DeviceCost {
   uint64_t host = 0;         // resident in the process, at most
+  uint64_t block = 0;        // of `host`, for one block: the ring, and what is made of it
   uint64_t peak = 0;         // of the device, with the activations of all rows
   uint64_t activations = 0;  // of all rows between two blocks, within `peak`
   uint64_t without = 0;      // of the device, with the activations of most rows elsewhere
   uint64_t smallest = 0;     // the same with batches of one row: no run works with less
+  // While the model writes its own text: all of it with one row, and each row more. Where the
+  // device cannot hold that, the CPU does it.
+  uint64_t own_text = 0, own_text_row = 0;
 };
 
 struct DeviceCostRequest {
