@@ -123,7 +123,7 @@ PlannedMemory planned_memory(const App& app, const Prepared& job) {
   pipeline::check_memory(job, needs, {options.memory_limit, options.device_memory_limit});
   if (!needs.device) return {needs.process, job.plan.cost.block_memory, std::nullopt};
   return {needs.process, needs.device->block,
-          pipeline::device_peak(job, *needs.device, options.device_memory_limit)};
+          pipeline::device_peak(*needs.device, options.device_memory_limit)};
 }
 
 Exit check(App& app, const JobOptions& options) {

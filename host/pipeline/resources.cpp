@@ -77,14 +77,9 @@ MemoryNeeds memory_needs(const Prepared& job, const std::optional<DevicePlace>& 
   return {cost.host, cost};
 }
 
-// Rows of own text are as many as fill nine tenths of what the model leaves.
-uint64_t device_peak(const Prepared& job, const plan::DeviceCost& cost,
-                     std::optional<uint64_t> limit) {
-  uint64_t peak = cost.peak;
-  if (cost.own_text > 0 && (!limit || cost.own_text <= *limit)) {
-    const auto more = static_cast<uint64_t>(job.recipe.calibration->samples.value - 1);
-    peak = std::max(peak, cost.own_text + more * cost.own_text_row);
-  }
+uint64_t device_peak(const plan::DeviceCost& cost, std::optional<uint64_t> limit) {
+  const bool text_there = !limit || cost.own_text <= *limit;
+  const uint64_t peak = std::max(cost.peak, text_there ? cost.own_text_of_all : 0);
   return limit ? std::min(peak, *limit) : peak;
 }
 

@@ -23,7 +23,7 @@ struct MemoryNeeds {
 };
 MemoryNeeds memory_needs(const Prepared&, const std::optional<DevicePlace>&);
 // The most that is taken of a device with this limit, where one is given.
-uint64_t device_peak(const Prepared&, const plan::DeviceCost&, std::optional<uint64_t> limit);
+uint64_t device_peak(const plan::DeviceCost&, std::optional<uint64_t> limit);
 
 struct MemoryLimits {
   std::optional<uint64_t> process;  // --memory-limit

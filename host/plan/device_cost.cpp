@@ -261,25 +261,29 @@ uint64_t base_in_process(const PlanInput& in, const Plan& plan, const compute::M
   return in.resident_bytes + static_cast<uint64_t>(rules.host) + ids + fixed_memory(in, plan);
 }
 
-// The model in the type that it computes in, with keys and values of one row.
+// The model in the type that it computes in, keys and values, and one step of the rows.
+uint64_t own_text_on_device(const PlanInput& in, const compute::MemoryRules& rules, int64_t rows) {
+  const graph::Model& model = *in.graph;
+  PoolModel pool(rules);
+  for (const graph::Param& param : model.params)
+    pool.take(PoolQueue::kCopies, bytes_of(elements(param.dims), in.activations));
+  const auto tokens = static_cast<uint64_t>(in.recipe.calibration->seq_len.value);
+  const uint64_t caches =
+      static_cast<uint64_t>(rows) * tokens * cache_bytes_per_token(model, in.activations);
+  DeviceForward step(model, {rows, 1, rows, 1, in.activations}, pool);
+  for (size_t b = 0; b < model.blocks.size(); ++b)
+    step.run({}, DeviceForward::Results::kPassOn);
+  return static_cast<uint64_t>(pool.peak()) + caches;
+}
+
 void add_own_text(const PlanInput& in, const Plan& plan, DeviceCost& cost,
                   const compute::MemoryRules& rules) {
-  const graph::Model& model = *in.graph;
-  const auto block = [&](int64_t bytes) {
-    return static_cast<uint64_t>(compute::block_bytes(rules, bytes));
-  };
-  uint64_t weights = 0, largest = 0;
-  for (const graph::Param& param : model.params) {
-    const uint64_t bytes = block(bytes_of(elements(param.dims), in.activations));
-    weights += bytes;
-    largest = std::max(largest, bytes);
-  }
-  const int64_t vocabulary = model.values[model.outputs.find("logits")->second].dims.back();
-  const auto tokens = static_cast<uint64_t>(in.recipe.calibration->seq_len.value);
-  cost.own_text_row = tokens * cache_bytes_per_token(model, in.activations) +
-                      2 * static_cast<uint64_t>(bytes_of(vocabulary, in.activations));
-  cost.own_text = weights + static_cast<uint64_t>(rules.workspace) + cost.own_text_row;
-  // Its largest parameter passes through the process, from its file.
+  cost.own_text = own_text_on_device(in, rules, 1);
+  cost.own_text_of_all = own_text_on_device(in, rules, in.recipe.calibration->samples.value);
+  uint64_t largest = 0;  // parameter: it passes through the process, from its file
+  for (const graph::Param& param : in.graph->params)
+    largest =
+        std::max(largest, static_cast<uint64_t>(bytes_of(elements(param.dims), in.activations)));
   cost.host = std::max(cost.host, base_in_process(in, plan, rules) + largest + 2 * kUploadBytes);
 }
 

@@ -33,9 +33,9 @@ struct DeviceCost {
   uint64_t activations = 0;  // of all rows between two blocks, within `peak`
   uint64_t without = 0;      // of the device, with the activations of most rows elsewhere
   uint64_t smallest = 0;     // the same with batches of one row: no run works with less
-  // While the model writes its own text: all of it with one row, and each row more. Where the
-  // device cannot hold that, the CPU does it.
-  uint64_t own_text = 0, own_text_row = 0;
+  // Of the device while the model writes its own text, one row or all of them at once. Where the
+  // first does not fit the CPU does it.
+  uint64_t own_text = 0, own_text_of_all = 0;
 };
 
 struct DeviceCostRequest {
