@@ -176,7 +176,17 @@ void DeviceLoop::drain() {
   tell();
 }
 
+// Units whose bytes are on the CPU outlast the device.
 void DeviceLoop::run() {
+  try {
+    run_steps();
+  } catch (const Error& e) {
+    if (e.code() == MOPT_DEVICE) lane_.write.drain();
+    throw;
+  }
+}
+
+void DeviceLoop::run_steps() {
   const std::vector<DeviceStep> all = this->steps();
   std::vector<DeviceStep> steps;
   for (const DeviceStep& step : all) {
@@ -301,7 +311,7 @@ DeviceLoop::Made DeviceLoop::make(Lane& lane, size_t index, const WeightOnDevice
 }
 
 // Returns when the device has done what a unit's encoding asked for.
-void DeviceLoop::await(Lane& lane, const plan::Unit& unit) {
+void DeviceLoop::await_device(Lane& lane, const plan::Unit& unit) {
   {
     const Timeline::Scope scope(&tools_.timeline, Phase::kWaitDevice, unit.name);
     lane.clock.leave()->wait();
@@ -320,7 +330,7 @@ void DeviceLoop::write_copy(Lane& lane, const plan::Unit& unit, const WeightOnDe
     const compute::Buffer piece = on.device().take_pinned(n);
     lane.clock.enter(Phase::kCopyOut);
     on.queue().copy(piece.get(), weight.stored.get() + at, n);
-    await(lane, unit);
+    await_device(lane, unit);
     out.write(name, static_cast<uint64_t>(at), {piece.get(), static_cast<size_t>(n)}, piece);
   }
 }
@@ -384,13 +394,13 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
     if (weight == nullptr || item.outcome == Outcome::kDropped || plain_copy(item)) continue;
     made.emplace(i, make(lane, unit.items[i], *weight, range_of(i), found));
   }
-  if (!made.empty()) await(lane, unit);
+  if (!made.empty()) await_device(lane, unit);
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const size_t index = unit.items[i];
     const WeightOnDevice* weight = loaded_as(plan.items[index]);
     if (passing[i].valid()) {
       const Timeline::Scope scope(&tools_.timeline, Phase::kWaitRead, unit.name);
-      scans[i].sha256 = passing[i].get().sha256;
+      scans[i].sha256 = await_read(passing[i], lane.on.queue()).sha256;
     }
     record.ledger.push_back(encoder_.entry(index, scans[i]));
     if (const auto mine = made.find(i); mine != made.end()) {

@@ -74,6 +74,7 @@ class DeviceLoop {
   };
   struct Made;  // an item on its way from the device
   std::vector<DeviceStep> steps() const;
+  void run_steps();
   Observed forward(LoadedStep&);
   void finish(Forwarded);
   void drain();
@@ -84,7 +85,7 @@ class DeviceLoop {
   void encode(Lane&, const plan::Unit&, const LoadedStep* loaded, const Calibrated&);
   void store(Made&, const Scan&, float range, const Calibrated&, UnitRecord&, UnitSink&);
   void write_copy(Lane&, const plan::Unit&, const WeightOnDevice&, UnitSink&);
-  void await(Lane&, const plan::Unit&);
+  void await_device(Lane&, const plan::Unit&);
   void commit(Lane&, UnitRecord, const plan::Unit&);
   void tell();
   WriteSink sink();

@@ -1,6 +1,7 @@
 #include "host/pipeline/device_weights.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "host/compute/absmax/absmax.hpp"
@@ -22,6 +23,9 @@ int lanes() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kMostLanes);
 }
 
+// Between two looks at the device while something is read.
+constexpr std::chrono::milliseconds kPatience{100};
+
 bool only_copied(const Item& item) {
   return item.outcome == Outcome::kDropped || item.outcome == Outcome::kCopied;
 }
@@ -39,9 +43,15 @@ void search(const Item& item, DLDataType dtype, uint64_t offset, std::span<const
 
 }  // namespace
 
+Delivered await_read(std::future<Delivered>& read, compute::Queue& queue) {
+  while (read.wait_for(kPatience) != std::future_status::ready)
+    queue.record();
+  return read.get();
+}
+
 void LoadedStep::wait() {
   for (auto& [source, read] : reads_)
-    weights_.at(source).scan.sha256 = read.get().sha256;
+    weights_.at(source).scan.sha256 = await_read(read, copies_->queue()).sha256;
   reads_.clear();
   compute::Options options;
   options.queue = &copies_->queue();

@@ -29,6 +29,10 @@ struct WeightOnDevice {
   Scan scan;
 };
 
+// What a read delivered. Its slots come back when the device has taken them: should it fail, it
+// never does, and the queue of it says so. Throws what failed.
+Delivered await_read(std::future<Delivered>&, compute::Queue&);
+
 class LoadedStep {
  public:
   const DeviceStep& step() const { return step_; }

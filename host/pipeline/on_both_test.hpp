@@ -9,6 +9,7 @@
 #include "host/pipeline/pipeline_test.hpp"
 #include "host/pipeline/run.hpp"
 #include "tests/emulated_device/emulated_device.hpp"
+#include "tests/model_files.hpp"
 
 namespace mopt::pipeline::test {
 
@@ -67,6 +68,15 @@ struct OnBoth : Fixture {
     if (change) change(request);
     report = run(job, request).report;
     return path(name);
+  }
+  // Five rows of twelve tokens.
+  fs::path write_ids() {
+    const Ids ids = random_ids(60, 48, 3);
+    const auto* bytes = reinterpret_cast<const char*>(ids.data());
+    mopt::test::write_safetensors(
+        path("ids.safetensors"),
+        {{"input_ids", "I32", {5, 12}, {bytes, bytes + ids.size() * sizeof(int32_t)}}});
+    return path("ids.safetensors");
   }
   Report report;  // of the last run
   static void equal(const fs::path& a, const fs::path& b) {

@@ -528,6 +528,12 @@ Report Run::execute() {
   return std::move(report_);
 }
 
+[[noreturn]] void device_failed(const RunRequest& request, const Error& e) {
+  fail("R103", "", request.on_device->info().name + ": " + e.what() + "; what is finished is kept",
+       "continue with: " + request.resume_command +
+           " (on this device when it works again, or on the CPU with --device cpu)");
+}
+
 // A file of the output that cannot be written is a matter of the disk, not of the model.
 [[noreturn]] void cannot_write(const OutputDirectory& output, const std::string& file,
                                std::string message) {
@@ -535,13 +541,14 @@ Report Run::execute() {
   fail(output.space() < kFullDisk ? "R102" : "R106", file, std::move(message), "");
 }
 
-Report execute(Run& run, const OutputDirectory& output) {
+Report execute(Run& run, const RunRequest& request, const OutputDirectory& output) {
   const auto ours = [&](const std::string& file) {
     return file.starts_with(output.partial().string());
   };
   try {
     return run.execute();
   } catch (const Error& e) {
+    if (e.code() == MOPT_DEVICE && request.on_device != nullptr) device_failed(request, e);
     if (e.code() != MOPT_IO) throw;
     if (ours(e.where())) cannot_write(output, e.where(), e.what());
     fail("R109", e.where(), e.what(), "");
@@ -576,7 +583,7 @@ RunResult run(Prepared& job, const RunRequest& request) {
     return {{}, true};
   }
   Run run(job, request, output);
-  RunResult result{execute(run, output), false};
+  RunResult result{execute(run, request, output), false};
   if (!run.missed.empty()) throw Failure(run.missed);
   return result;
 }

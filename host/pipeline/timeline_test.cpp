@@ -6,7 +6,6 @@
 #include <set>
 
 #include "host/pipeline/on_both_test.hpp"
-#include "tests/model_files.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -222,19 +221,15 @@ void check_times(const Report& r) {
   CHECK(spans < 480);
 }
 
-// Rows of tokens as a file, and the table that evaluates on it.
+// The table that evaluates on a file of ids.
 std::string evaluated_on(const fs::path& file) {
-  const Ids ids = random_ids(16, 48, 3);
-  const auto* bytes = reinterpret_cast<const char*>(ids.data());
-  mopt::test::write_safetensors(
-      file, {{"input_ids", "I32", {2, 8}, {bytes, bytes + ids.size() * sizeof(int32_t)}}});
-  return "[[eval]]\nid = \"ppl\"\nkind = \"perplexity\"\nwindow = 8\ndata = \"" + file.string() +
+  return "[[eval]]\nid = \"ppl\"\nkind = \"perplexity\"\nwindow = 12\ndata = \"" + file.string() +
          "\"\n";
 }
 
 TEST_CASE_FIXTURE(OnBoth, "the report of a run on a device has a lane for every phase") {
   write_model({.layers = 5, .unknown = {"extra"}});
-  const std::string tables = kCalibrated + evaluated_on(path("ids.safetensors"));
+  const std::string tables = kCalibrated + evaluated_on(write_ids());
   for (const compute::test::WorkMode work :
        {compute::test::WorkMode::kAtOnce, compute::test::WorkMode::kOnThread}) {
     compute::test::EmulatedDevice device({.work = work});
