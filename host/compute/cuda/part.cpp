@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "host/compute/architectures.hpp"
 #include "host/compute/cuda/check.hpp"
 #include "host/compute/cuda/device.hpp"
 #include "host/compute/cuda/kernels.hpp"
@@ -58,11 +59,9 @@ Device* open(int index) {
                   "CUDA " + version_text(driver),
                   properties.major * 10 + properties.minor,
                   static_cast<int64_t>(properties.totalGlobalMem)};
-  if (info.capability < kOldest) {
-    not_usable(info.name + " has compute capability " + std::to_string(properties.major) + "." +
-                   std::to_string(properties.minor) + ", expected 8.0 or newer",
-               "use --device cpu");
-  }
+  const std::string refusal =
+      why_not_served(MOPT_CUDA_ARCHITECTURES, kOldest, info.name, info.capability);
+  if (!refusal.empty()) throw Error(MOPT_DEVICE, refusal);
   check(cudaSetDevice(index), "the device cannot be used");
   // Waiting threads sleep; creates the context, where a device in use by one process alone shows.
   check(cudaInitDevice(index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid),
