@@ -40,6 +40,24 @@ void check_driver() {
   }
 }
 
+// Makes the process's context. What other processes do with the device shows here.
+void claim(const DeviceInfo& info) {
+  const std::string what = info.name + " cannot be used";
+  const auto claimed = [&](cudaError_t status) {
+    if (status == cudaErrorDevicesUnavailable || status == cudaErrorDeviceAlreadyInUse)
+      not_usable(what + ": another process has it for itself",
+                 "wait for that one, choose another with --device cuda:N, or use --device cpu");
+    if (status == cudaErrorMemoryAllocation)
+      not_usable(what + ": other processes left no memory on it",
+                 "stop one, choose another with --device cuda:N, or use --device cpu");
+    check(status, what.c_str());
+  };
+  claimed(cudaSetDevice(info.index));
+  // Waiting threads sleep.
+  claimed(cudaInitDevice(info.index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid));
+  claimed(cudaFree(nullptr));
+}
+
 Device* open(int index) {
   check_driver();
   int count = 0;  // the host has seen that there are some
@@ -62,11 +80,7 @@ Device* open(int index) {
   const std::string refusal =
       why_not_served(MOPT_CUDA_ARCHITECTURES, kOldest, info.name, info.capability);
   if (!refusal.empty()) throw Error(MOPT_DEVICE, refusal);
-  check(cudaSetDevice(index), "the device cannot be used");
-  // Waiting threads sleep; creates the context, where a device in use by one process alone shows.
-  check(cudaInitDevice(index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid),
-        "the device cannot be used");
-  check(cudaFree(nullptr), "the device cannot be used");
+  claim(info);
   return new CudaDevice(std::move(info));  // lives as long as the process
 }
 
