@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "host/pipeline/calibrate.hpp"
+#include "host/pipeline/calibration_text.hpp"
 #include "host/pipeline/device_loop.hpp"
 #include "host/pipeline/fingerprint.hpp"
 #include "host/pipeline/finish.hpp"
@@ -51,37 +52,6 @@ void add_files(const std::string& kind, const std::vector<fs::path>& files, Fing
   const std::vector<std::string> hashes = fingerprints(files);
   for (size_t i = 0; i < files.size(); ++i)
     to[kind + files[i].filename().string()] = hashes[i];
-}
-
-std::string rows_text(const TokenRows& rows) {
-  std::string text;
-  for (const auto& row : rows) {
-    for (const int32_t id : row)
-      text += std::to_string(id) + " ";
-    text += "\n";
-  }
-  return text;
-}
-
-// Rows as rows_text writes them.
-TokenRows rows_of(std::string_view text) {
-  TokenRows rows;
-  std::vector<int32_t> row;
-  int32_t id = 0;
-  for (const char c : text) {
-    if (c >= '0' && c <= '9') id = id * 10 + (c - '0');
-    if (c == ' ') row.push_back(id), id = 0;
-    if (c == '\n') rows.push_back(std::move(row)), row.clear();
-  }
-  return rows;
-}
-
-// The rows of an interrupted run, when they were written for the same key.
-std::optional<TokenRows> saved_text(const fs::path& file, const std::string& key) {
-  std::ifstream in(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!text.starts_with(key + "\n")) return std::nullopt;
-  return rows_of(std::string_view(text).substr(key.size() + 1));
 }
 
 std::string cpu_name() {
@@ -229,7 +199,7 @@ void Run::prepare_rows() {
     text::Rows rows = calibration_rows(c, *job_.source);
     source = rows.source;
     rows_ = std::move(rows.rows);
-  } else if (std::optional<TokenRows> written = saved_text(saved, text_key())) {
+  } else if (std::optional<TokenRows> written = saved_rows(saved, text_key())) {
     rows_ = *std::move(written);
   } else {
     say("the model writes " + std::to_string(c.samples.value) + " rows of " +
