@@ -1,5 +1,6 @@
 #include "host/pipeline/device_loop.hpp"
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
@@ -13,6 +14,8 @@ namespace mopt::pipeline::test {
 namespace {
 
 namespace fs = std::filesystem;
+using compute::test::EmulatedDevice;
+using compute::test::WorkMode;
 
 // Static inputs, a quantized cache, a head that is quantized too.
 constexpr const char* kCalibrated = R"([calibration]
@@ -68,6 +71,26 @@ struct OnBoth : Fixture {
     run(job, request);
     return path(name);
   }
+  // A run that is interrupted once so many units are done.
+  void interrupt_on(compute::Device* device, const std::string& tables, const std::string& name,
+                    int units, const std::function<void(RunRequest&)>& change = {}) {
+    std::atomic<int> interrupts = 0, done = 0;
+    Progress progress({ProgressStyle::kLog,
+                       [&](std::string_view line) {
+                         if (line.starts_with("block ") && ++done == units) interrupts = 1;
+                       },
+                       [] { return 0; }});
+    try {
+      run_on(device, tables, name, [&](RunRequest& request) {
+        request.interrupts = &interrupts;
+        request.progress = &progress;
+        if (change) change(request);
+      });
+      FAIL("it was not interrupted");
+    } catch (const Failure& f) {
+      CHECK(f.diagnostics().at(0).code == "I101");
+    }
+  }
   static void equal(const fs::path& a, const fs::path& b) {
     const auto left = read_safetensors(a / "model.safetensors");
     const auto right = read_safetensors(b / "model.safetensors");
@@ -83,8 +106,7 @@ struct OnBoth : Fixture {
 };
 
 TEST_CASE_FIXTURE(OnBoth, "a device makes the bytes that the CPU makes") {
-  for (const compute::test::WorkMode work :
-       {compute::test::WorkMode::kAtOnce, compute::test::WorkMode::kOnThread}) {
+  for (const WorkMode work : {WorkMode::kAtOnce, WorkMode::kOnThread}) {
     for (const std::string tables : {kCalibrated, kWeights, kPruned, kCopied}) {
       for (const std::string dtype : {"F32", "BF16", "F16"}) {
         for (const std::string head : {"own", "tied", "stored"}) {
@@ -92,7 +114,7 @@ TEST_CASE_FIXTURE(OnBoth, "a device makes the bytes that the CPU makes") {
           CAPTURE(dtype);
           CAPTURE(head);
           write_model({.dtype = dtype, .head = head, .unknown = {"extra"}});
-          compute::test::EmulatedDevice device({.work = work});
+          EmulatedDevice device({.work = work});
           const std::string name =
               dtype + head + std::to_string(static_cast<int>(work)) + std::to_string(tables.size());
           equal(run_on(nullptr, tables, name + "_cpu"), run_on(&device, tables, name + "_device"));
@@ -104,6 +126,23 @@ TEST_CASE_FIXTURE(OnBoth, "a device makes the bytes that the CPU makes") {
 }
 
 TEST_CASE_FIXTURE(OnBoth,
+                  "activations that cannot be read back are made again in the same batches") {
+  const auto resumed = [&](const std::string& name, const auto& spoil) {
+    EmulatedDevice first;
+    interrupt_on(&first, kCalibrated, name, 1);
+    spoil(path(name + ".partial") / "mopt/activations");
+    EmulatedDevice second;
+    run_on(&second, kCalibrated, name,
+           [&](RunRequest& request) { request.unfinished = Unfinished::kResume; });
+    return second.works();
+  };
+  const int64_t without = resumed("without", [](const fs::path& f) { REQUIRE(fs::remove(f)); });
+  const int64_t damaged =
+      resumed("damaged", [](const fs::path& f) { fs::resize_file(f, fs::file_size(f) - 1); });
+  CHECK(damaged == without);
+}
+
+TEST_CASE_FIXTURE(OnBoth,
                   "a device with little memory is given smaller batches, or the run says so") {
   write_model({.layers = 1});
   const std::string tables = std::string(kCalibrated) + "";
@@ -111,7 +150,7 @@ TEST_CASE_FIXTURE(OnBoth,
   bool refused = false, smaller = false, whole = false;
   for (int64_t kib = 40; kib <= 4096 && !whole; kib = kib * 5 / 4) {
     CAPTURE(kib);
-    compute::test::EmulatedDevice device({.bytes = int64_t{8} << 20});
+    EmulatedDevice device({.bytes = int64_t{8} << 20});
     device.set_limit(kib << 10);
     const std::string name = "kib" + std::to_string(kib);
     std::string said;

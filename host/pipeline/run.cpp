@@ -329,13 +329,10 @@ void Run::restore_boundary() {
   if (journal_->finished().empty() || !fs::exists(saved)) return;
   try {
     pass_->stream().load(saved);
-    if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) {
-      new_pass();
-    }
-  } catch (const Error&) {
-    pass_.emplace(job_, rows_,
-                  forward_options());  // a save that was cut off: replay from the start
+  } catch (const Error&) {  // a save that was cut off: replay from the start
+    return;
   }
+  if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) new_pass();
 }
 
 bool Run::save_is_due() const {

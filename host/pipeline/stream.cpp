@@ -14,7 +14,7 @@ using graph::ValueId;
 
 namespace {
 
-// Values that blocks from `block` on take from earlier ones.
+// Values that blocks from `block` on take from earlier ones, in their order.
 std::vector<ValueId> needed_from(const graph::Model& model, size_t block) {
   std::vector<ValueId> needed;
   for (size_t b = block; b < model.blocks.size(); ++b) {
@@ -24,6 +24,7 @@ std::vector<ValueId> needed_from(const graph::Model& model, size_t block) {
       if (std::find(needed.begin(), needed.end(), v) == needed.end()) needed.push_back(v);
     }
   }
+  std::sort(needed.begin(), needed.end());
   return needed;
 }
 
@@ -244,14 +245,18 @@ void RowStream::save(const std::filesystem::path& path) const {
     throw Error(MOPT_IO, "the activations could not be written; is the disk full?", path.string());
 }
 
-LiveValue RowStream::empty_value(const RowBatch& batch, ValueId v) const {
+View RowStream::shape_of(const RowBatch& batch, ValueId v) const {
   std::vector<int64_t> extents;
   for (const int64_t d : graph_.values[v].dims) {
     extents.push_back(d == MOPT_DIM_BATCH  ? static_cast<int64_t>(batch.count)
                       : d == MOPT_DIM_TIME ? batch.length
                                            : d);
   }
-  LiveValue value{nullptr, compute::view_of(nullptr, options_.dtype, extents)};
+  return compute::view_of(nullptr, options_.dtype, extents);
+}
+
+LiveValue RowStream::empty_value(const RowBatch& batch, ValueId v) const {
+  LiveValue value{nullptr, shape_of(batch, v)};
   value.buffer = options_.on_device == nullptr
                      ? pool_->take(static_cast<size_t>(value.view.bytes()))
                      : options_.on_device->queue().take(value.view.bytes());
@@ -259,7 +264,8 @@ LiveValue RowStream::empty_value(const RowBatch& batch, ValueId v) const {
   return value;
 }
 
-void RowStream::put_row(const LiveValue& value, size_t row, std::span<const char> bytes) const {
+void RowStream::put_row(const LiveValue& value, size_t row,
+                        std::span<const std::byte> bytes) const {
   std::byte* to = static_cast<std::byte*>(value.view.data) + row * bytes.size();
   if (options_.on_device == nullptr) {
     std::memcpy(to, bytes.data(), bytes.size());
@@ -272,7 +278,9 @@ void RowStream::put_row(const LiveValue& value, size_t row, std::span<const char
   options_.on_device->queue().finish();
 }
 
-void RowStream::load(const std::filesystem::path& path) {
+// Reads a file of save from its start: its block, then `take` for each row and value in their
+// order.
+size_t RowStream::read_saved(const std::filesystem::path& path, const TakeSaved& take) const {
   std::ifstream in(path, std::ios::binary);
   Xxh128 hash = hash_of(rows_);
   const auto damaged = [&] {
@@ -297,25 +305,32 @@ void RowStream::load(const std::filesystem::path& path) {
     throw damaged();
   }
   const std::vector<ValueId> kept = needed_from(graph_, block);
-  std::vector<LiveValues> live(batches_.size());
-  std::vector<char> bytes;
+  std::vector<std::byte> bytes;
   for (size_t b = 0; b < batches_.size(); ++b) {
-    const RowBatch& batch = batches_[b];
-    for (size_t row = 0; row < batch.count; ++row) {
+    for (size_t row = 0; row < batches_[b].count; ++row) {
       for (const ValueId v : kept) {
-        LiveValue& value = live[b][v];
-        if (row == 0) value = empty_value(batch, v);
-        bytes.resize(static_cast<size_t>(value.view.bytes()) / batch.count);
+        bytes.resize(static_cast<size_t>(shape_of(batches_[b], v).bytes()) / batches_[b].count);
         if (number() != bytes.size()) throw damaged();
         get(bytes.data(), bytes.size());
-        put_row(value, row, bytes);
+        take(b, row, v, bytes);
       }
     }
   }
   const std::string end{std::istreambuf_iterator<char>(in), {}};
   if (end != hash.hex()) throw damaged();
-  live_ = std::move(live);
-  next_block_ = block;
+  return block;
+}
+
+// Twice: nothing changes before the whole file is known to be good.
+void RowStream::load(const std::filesystem::path& path) {
+  read_saved(path, [](size_t, size_t, ValueId, std::span<const std::byte>) {});
+  for (LiveValues& values : live_)
+    values.clear();
+  next_block_ =
+      read_saved(path, [&](size_t b, size_t row, ValueId v, std::span<const std::byte> bytes) {
+        if (row == 0) live_[b][v] = empty_value(batches_[b], v);
+        put_row(live_[b][v], row, bytes);
+      });
 }
 
 }  // namespace mopt::pipeline

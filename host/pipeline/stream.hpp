@@ -67,8 +67,12 @@ class RowStream {
   void run_batch(size_t index, const BlockProgram&, const Observe&,
                  const std::vector<graph::ValueId>& keep);
   void for_each_batch(const std::function<void(size_t)>&) const;
+  using TakeSaved =
+      std::function<void(size_t batch, size_t row, graph::ValueId, std::span<const std::byte>)>;
+  size_t read_saved(const std::filesystem::path&, const TakeSaved&) const;
+  compute::View shape_of(const RowBatch&, graph::ValueId) const;  // without memory
   LiveValue empty_value(const RowBatch&, graph::ValueId) const;
-  void put_row(const LiveValue&, size_t row, std::span<const char> bytes) const;
+  void put_row(const LiveValue&, size_t row, std::span<const std::byte> bytes) const;
   // A value of one row, on the CPU; through `pinned` when it is on a device.
   const std::byte* row_bytes(const RowBatch&, const LiveValue&, size_t row,
                              compute::Buffer& pinned) const;
