@@ -19,9 +19,9 @@ enum class Tier { kDevice, kPinned, kDisk };
 // What activations may take up, bytes. By default all of them rest on the device.
 struct Resting {
   uint64_t device = UINT64_MAX, pinned = UINT64_MAX;
-  std::filesystem::path file;    // of what is left then; empty: it is pinned all the same
-  uint64_t keep_free = 0;        // of the file's disk
-  compute::Queue* in = nullptr;  // to the device and back; needed when not all rests there
+  std::filesystem::path file = {};  // of what is left then; empty: it is pinned all the same
+  uint64_t keep_free = 0;           // of the file's disk
+  compute::Queue* in = nullptr;     // to the device and back; needed when not all rests there
   compute::Queue* out = nullptr;
   uint64_t piece_bytes = uint64_t{8} << 20;  // of what is read or written at a time
 };
