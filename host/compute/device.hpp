@@ -32,6 +32,7 @@ struct MemoryUse {
   int64_t peak = 0;
   int64_t limit = 0;  // no more are taken
   int64_t room = 0;   // what can still be taken, by the limit and by what the device has left
+  int64_t wanted = 0;  // bytes in use, had the last take that was refused been possible
 };
 
 // A point in a queue's work. [any thread]

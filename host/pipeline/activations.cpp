@@ -116,31 +116,37 @@ Activations::Activations(OnDevice* on, Resting resting, const std::vector<uint64
 
 void Activations::make_homes(const std::vector<uint64_t>& bytes) {
   homes_.resize(bytes.size());
+  for (size_t i = first_passing_; i < bytes.size() && placement_.tiers[i] == Tier::kPinned; ++i)
+    pin(i, bytes);
   ActivationDisk::Plan plan{resting_.file, {}, resting_.keep_free, resting_.piece_bytes};
   for (size_t i = first_passing_; i < bytes.size(); ++i) {
     homes_[i].capacity = bytes[i];
-    if (placement_.tiers[i] == Tier::kPinned) pin(i, bytes);
-    if (placement_.tiers[i] == Tier::kDisk) {
-      homes_[i].region = plan.regions.size();
-      plan.regions.push_back(pages(bytes[i]));
-    }
+    if (placement_.tiers[i] == Tier::kPinned) continue;
+    homes_[i].region = plan.regions.size();
+    plan.regions.push_back(pages(bytes[i]));
   }
   if (!plan.regions.empty())
     disk_ = std::make_unique<ActivationDisk>(on_->device(), std::move(plan));
 }
 
 // Memory that cannot be pinned is not asked for again: this batch and those after it go to the
-// disk.
+// disk, and so many before it that there is room for its rings.
 void Activations::pin(size_t batch, const std::vector<uint64_t>& bytes) {
   try {
     homes_[batch].pinned = on_->device().take_pinned(static_cast<int64_t>(bytes[batch]));
+    return;
   } catch (const Error& e) {
     if (e.code() != MOPT_OUT_OF_MEMORY || resting_.file.empty()) throw;
-    for (size_t i = batch; i < bytes.size() && placement_.tiers[i] == Tier::kPinned; ++i) {
-      placement_.tiers[i] = Tier::kDisk;
-      --placement_.pinned.batches, ++placement_.disk.batches;
-      placement_.pinned.bytes -= bytes[i], placement_.disk.bytes += bytes[i];
-    }
+  }
+  const uint64_t largest = *std::max_element(bytes.begin(), bytes.end());
+  uint64_t rings = ActivationDisk::ring_bytes(pages(largest), resting_.piece_bytes);
+  for (; batch > first_passing_ && rings > 0; rings = less(rings, bytes[batch]))
+    homes_[--batch].pinned.reset();
+  on_->device().trim();
+  for (size_t i = batch; i < bytes.size() && placement_.tiers[i] == Tier::kPinned; ++i) {
+    placement_.tiers[i] = Tier::kDisk;
+    --placement_.pinned.batches, ++placement_.disk.batches;
+    placement_.pinned.bytes -= bytes[i], placement_.disk.bytes += bytes[i];
   }
 }
 

@@ -330,6 +330,36 @@ TEST_CASE("the ring on the device, not the number of batches, bounds what passes
   }
 }
 
+TEST_CASE("what the host cannot pin goes to the disk, or is an error where there is none") {
+  TempDir directory;
+  constexpr uint64_t kBytes = 64 << 10;
+  EmulatedDevice device({.pinned_bytes = 256 << 10});
+  Services services{"", {}};
+  const auto in = device.make_queue("in"), out = device.make_queue("out");
+  OnDevice on(device.make_queue("compute"), services);
+  const std::vector<uint64_t> batches(6, kBytes);
+  Resting resting{.device = 0, .in = in.get(), .out = out.get(), .piece_bytes = kPiece};
+  CHECK_THROWS_AS(Activations(&on, resting, batches), Error);
+  resting.file = directory / "rest";
+  // Six batches were wanted; four fit, and give way to the rings of 256 KiB.
+  Activations none(&on, resting, batches);
+  CHECK(text(none.placement()) == "0 of 6 batches on the device (0 MiB), 6 on disk (1 MiB)");
+  EmulatedDevice roomy({.pinned_bytes = 600 << 10});
+  const auto roomy_in = roomy.make_queue("in"), roomy_out = roomy.make_queue("out");
+  OnDevice on_roomy(roomy.make_queue("compute"), services);
+  resting.in = roomy_in.get(), resting.out = roomy_out.get();
+  Activations some(&on_roomy, resting, std::vector<uint64_t>(12, kBytes));
+  CHECK(text(some.placement()) ==
+        "0 of 12 batches on the device (0 MiB), 5 in pinned memory (1 MiB), 7 on disk (1 MiB)");
+  EmulatedDevice more({.pinned_bytes = 300 << 10});
+  const auto more_in = more.make_queue("in"), more_out = more.make_queue("out");
+  OnDevice on_more(more.make_queue("compute"), services);
+  resting.in = more_in.get(), resting.out = more_out.get();
+  resting.piece_bytes = 64 << 10;  // rings of 512 KiB
+  CHECK_THROWS_AS(Activations(&on_more, resting, batches), Error);
+  CHECK(more.pinned_bytes() == 0);
+}
+
 TEST_CASE("a disk without room for what is left is refused before the run") {
   TempDir directory;
   Story story(3);

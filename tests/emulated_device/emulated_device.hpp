@@ -44,6 +44,7 @@ struct EmulatedOptions {
   WorkMode work = WorkMode::kAtOnce;
   Reach reach = Reach::kWorkOnly;
   const DeviceKernels* kernels = &reference_kernels();
+  int64_t pinned_bytes = INT64_MAX;  // that the host has to pin
   // The work after so many is not done: the device is lost. Negative: never.
   int64_t works_until_lost = -1;
 };

@@ -1,4 +1,4 @@
-#include "host/pipeline/calibration_text.hpp"
+#include "host/pipeline/saved_rows.hpp"
 
 #include <doctest/doctest.h>
 
@@ -15,10 +15,10 @@ TEST_CASE("rows come back from their text under their key only") {
   const TokenRows rows{{0, 7, 2147483647}, {}, {12}};
   CHECK(rows_text(rows) == "0 7 2147483647 \n\n12 \n");
   std::ofstream(file, std::ios::binary) << "key\n" << rows_text(rows);
-  CHECK(saved_rows(file, "key") == rows);
+  CHECK(saved_text(file, "key") == rows);
   for (const char* other : {"ke", "keys", "", "0 7 2147483647 "})
-    CHECK(saved_rows(file, other) == std::nullopt);
-  CHECK(saved_rows(directory.path() / "absent", "key") == std::nullopt);
+    CHECK(saved_text(file, other) == std::nullopt);
+  CHECK(saved_text(directory.path() / "absent", "key") == std::nullopt);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "host/pipeline/calibration_text.hpp"
+#include "host/pipeline/saved_rows.hpp"
 
 #include <fstream>
 #include <iterator>
@@ -32,7 +32,7 @@ std::string rows_text(const TokenRows& rows) {
   return text;
 }
 
-std::optional<TokenRows> saved_rows(const std::filesystem::path& file, const std::string& key) {
+std::optional<TokenRows> saved_text(const std::filesystem::path& file, const std::string& key) {
   std::ifstream in(file, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   if (!text.starts_with(key + "\n")) return std::nullopt;
