@@ -206,7 +206,7 @@ TEST_CASE_FIXTURE(OnTiers, "a device that has less than was thought keeps no act
   write_model({.layers = 2});
   const fs::path want = run_on(nullptr, recipe(), "cpu");
   bool moved = false;
-  for (int64_t kib = 1024; kib >= 32 && !moved; kib = kib * 9 / 10) {
+  for (int64_t kib = 320; kib >= 32 && !moved; kib = kib * 15 / 16) {
     CAPTURE(kib);
     EmulatedDevice device({.bytes = int64_t{8} << 20});
     std::string said;
