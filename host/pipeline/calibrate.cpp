@@ -122,12 +122,15 @@ text::Rows calibration_rows(const Calibration& calibration, const Checkpoint& so
                          id_opener(source.registry()));
 }
 
+CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, ForwardOptions options)
+    : CalibrationPass(job, std::move(rows), std::move(options), Batches()) {}
+
 CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, ForwardOptions options,
-                                 int64_t batch_tokens)
+                                 Batches batches)
     : job_(job),
       options_(std::move(options)),
       stream_(job.source->required_graph(), std::move(rows),
-              {options_.dtype, options_.on_device, batch_tokens}) {}
+              {options_.dtype, options_.on_device, batches.tokens, std::move(batches.resting)}) {}
 
 // [any thread, one row at a time]
 void CalibrationPass::look(Observed::Seen& seen, const RowBatch& rows, const View& x) {

@@ -47,7 +47,13 @@ struct Observed {
 
 class CalibrationPass {
  public:
-  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions, int64_t batch_tokens = 1);
+  // On a device: what runs together, and where it rests between two blocks.
+  struct Batches {
+    int64_t tokens = 1;
+    Resting resting = {};
+  };
+  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions);
+  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions, Batches);
 
   RowStream& stream() { return stream_; }
   const RowStream& stream() const { return stream_; }
