@@ -35,13 +35,6 @@ __device__ inline float relative(float score, float most) {
   return score == -INFINITY ? 0.0f : expf(score - most);
 }
 
-template <class T>
-__device__ void load_pack(const T* from, float (&to)[Pack<T>::kSize]) {
-  const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(from);
-  for (int i = 0; i < Pack<T>::kSize; ++i)
-    to[i] = to_float(pack.at[i]);
-}
-
 // One block of threads: kHeads heads of one kv head's group, for one query. A key takes `lanes`
 // lanes, so a warp holds 32 / lanes streams of keys; stream i takes keys i, i + streams, ... Sums
 // are fp32, combined in the order of the streams.
