@@ -25,15 +25,16 @@ struct Caches {
   float scale;
 };
 
+// Keys that a stream takes at once: they share one exponential that fades what came before, and
+// their loads are on their way together.
+constexpr int kKeys = 2;
+// Below all scores but -infinity: exp(score - most) then is a number, or NaN of a NaN or infinity.
+constexpr float kNoScore = -3.402823466e38f;
+
 // What a stream of keys gave: softmax numerators relative to `most`, summed.
 struct Partial {
   float most, sum;
 };
-
-// exp(score - most), where no key at all counts as a score of -infinity. NaN stays.
-__device__ inline float relative(float score, float most) {
-  return score == -INFINITY ? 0.0f : expf(score - most);
-}
 
 // One block of threads: kHeads heads of one kv head's group, for one query. A key takes `lanes`
 // lanes, so a warp holds 32 / lanes streams of keys; stream i takes keys i, i + streams, ... Sums
@@ -60,29 +61,56 @@ __global__ void __launch_bounds__(32 * (kHeads == 1 ? kWarpsOfFew : kWarps))
   float q[kHeads][kRun] = {}, y[kHeads][kRun] = {};
   Partial mine[kHeads];
   for (int h = 0; h < kHeads; ++h) {
-    mine[h] = {-INFINITY, 0};
+    mine[h] = {kNoScore, 0};
     if (h < heads) load_pack(p.q + (query * p.heads + first_head + h) * p.d + at, q[h]);
   }
   // The lanes of a warp go round together: its first stream decides.
-  for (int64_t j = begin + stream / in_warp * in_warp; j <= position; j += streams) {
-    const int64_t key = j + stream % in_warp;
-    float k[kRun] = {}, v[kRun] = {};
-    if (key <= position) {
-      load_pack(p.k + base + key * stride, k);
-      load_pack(p.v + base + key * stride, v);
+  for (int64_t j = begin + stream / in_warp * in_warp; j <= position; j += kKeys * streams) {
+    const int64_t first = j + stream % in_warp;
+    uint4 keys[kKeys] = {}, values[kKeys] = {};
+    for (int n = 0; n < kKeys; ++n) {
+      const int64_t key = first + n * streams;
+      if (key > position) break;
+      keys[n] = load_words(p.k + base + key * stride);
+      values[n] = load_words(p.v + base + key * stride);
+    }
+    float weights[kHeads][kKeys] = {};
+    for (int n = 0; n < kKeys; ++n) {
+      float k[kRun];
+      unpack(keys[n], p.k, k);
+      for (int h = 0; h < kHeads; ++h) {
+        for (int i = 0; i < kRun; ++i)
+          weights[h][n] = fmaf(q[h][i], k[i], weights[h][n]);
+      }
+    }
+    for (int step = lanes / 2; step > 0; step /= 2) {
+      for (auto& of_head : weights) {
+        for (float& dot : of_head)
+          dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
+      }
     }
     for (int h = 0; h < kHeads; ++h) {
-      float dot = 0;
-      for (int i = 0; i < kRun; ++i)
-        dot = fmaf(q[h][i], k[i], dot);
-      for (int step = lanes / 2; step > 0; step /= 2)
-        dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
-      if (key > position) continue;
-      const float score = dot * p.scale, most = score > mine[h].most ? score : mine[h].most;
-      const float fade = relative(mine[h].most, most), weight = relative(score, most);
-      mine[h] = {most, mine[h].sum * fade + weight};
-      for (int i = 0; i < kRun; ++i)
-        y[h][i] = y[h][i] * fade + weight * v[i];
+      float most = mine[h].most;
+      for (int n = 0; n < kKeys; ++n) {
+        weights[h][n] = first + n * streams > position ? -INFINITY : weights[h][n] * p.scale;
+        most = weights[h][n] > most ? weights[h][n] : most;
+      }
+      const float fade = expf(mine[h].most - most);
+      mine[h] = {most, mine[h].sum * fade};
+      for (float& weight : weights[h]) {
+        weight = expf(weight - most);
+        mine[h].sum += weight;
+      }
+      for (float& sum : y[h])
+        sum *= fade;
+    }
+    for (int n = 0; n < kKeys; ++n) {
+      float v[kRun];
+      unpack(values[n], p.v, v);
+      for (int h = 0; h < kHeads; ++h) {
+        for (int i = 0; i < kRun; ++i)
+          y[h][i] = fmaf(weights[h][n], v[i], y[h][i]);
+      }
     }
   }
   for (int h = 0; h < kHeads; ++h) {
@@ -93,14 +121,14 @@ __global__ void __launch_bounds__(32 * (kHeads == 1 ? kWarpsOfFew : kWarps))
   __syncthreads();
   for (int64_t c = threadIdx.x; c < heads * p.d; c += blockDim.x) {
     const int64_t h = c / p.d;
-    float most = -INFINITY, sum = 0, out = 0;
+    float most = kNoScore, sum = 0, out = 0;
     for (int i = 0; i < streams; ++i) {
       const float one = partials[i * kHeads + h].most;
       most = one > most ? one : most;
     }
     for (int i = 0; i < streams; ++i) {
       const Partial part = partials[i * kHeads + h];
-      const float share = relative(part.most, most);
+      const float share = expf(part.most - most);
       sum += part.sum * share;
       out += outputs[(i * kHeads + h) * p.d + c % p.d] * share;
     }
