@@ -39,6 +39,7 @@ struct Observed {
     Tensor sample;  // the first tokens of row 0, where the block ran
     // On a device: the parts of the range there, and their copy here.
     compute::Buffer parts, copied;
+    bool found = false;  // the forward itself raises the parts
   };
   int block = -1;
   std::map<graph::ValueId, Seen> seen;

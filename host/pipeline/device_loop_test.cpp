@@ -29,6 +29,37 @@ TEST_CASE_FIXTURE(OnBoth, "a device makes the bytes that the CPU makes") {
   }
 }
 
+// Counts how often the op `range` runs.
+struct Looks {
+  static inline int64_t count = 0;
+  static void run(const compute::RangeProblem& p, compute::Queue& queue) {
+    ++count;
+    compute::test::reference_kernels().range[0].run(p, queue);
+  }
+};
+
+TEST_CASE_FIXTURE(OnBoth, "only what no norm and no gate makes is read once more for its range") {
+  write_model({.layers = 3});
+  const std::array rows{compute::DeviceKernel<compute::RangeProblem>{
+      "range.counted", compute::accept_any_on_device<compute::RangeProblem>, Looks::run}};
+  compute::DeviceKernels kernels = compute::test::reference_kernels();
+  kernels.range = rows;
+  const auto ranges = [&](const std::string& name, const std::string& forced) {
+    compute::test::EmulatedDevice device({.kernels = &kernels});
+    Looks::count = 0;
+    const fs::path got = run_on(&device, kCalibrated, name, [&](RunRequest& request) {
+      if (!forced.empty()) request.kernels.forced = {forced};
+    });
+    equal(run_on(nullptr, kCalibrated, name + "_cpu"), got);
+    return Looks::count;
+  };
+  // The outputs of attention, keys and values; and of the products, when they are not gates.
+  const int64_t joined = ranges("joined", "");
+  CHECK(joined % 9 == 0);
+  CHECK(joined > 0);
+  CHECK(ranges("apart", "activation.emulated") == joined / 9 * 12);
+}
+
 TEST_CASE_FIXTURE(OnBoth,
                   "activations that cannot be read back are made again in the same batches") {
   const auto resumed = [&](const std::string& name, const auto& spoil) {
