@@ -179,6 +179,8 @@ void DeviceLoop::run() {
     if (!step.copied) steps.push_back(step);
   }
   std::deque<std::unique_ptr<LoadedStep>> ahead;
+  // Steps that a failure leaves behind are not read to their end.
+  const std::shared_ptr<void> cancel(nullptr, [this](void*) { weights_.cancel(); });
   size_t next = 0;
   const auto read_on = [&](size_t until) {
     for (; next < std::min(until, steps.size()); ++next)

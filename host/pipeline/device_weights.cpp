@@ -39,6 +39,12 @@ void search(const Item& item, DLDataType dtype, uint64_t offset, std::span<const
 
 }  // namespace
 
+LoadedStep::~LoadedStep() {
+  for (const auto& [source, read] : reads_) {
+    if (read.valid()) read.wait();
+  }
+}
+
 void LoadedStep::wait() {
   for (auto& [source, read] : reads_)
     weights_.at(source).scan.sha256 = read.get().sha256;

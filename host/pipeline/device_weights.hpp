@@ -30,6 +30,11 @@ struct WeightOnDevice {
 
 class LoadedStep {
  public:
+  LoadedStep() = default;
+  LoadedStep(const LoadedStep&) = delete;
+  LoadedStep& operator=(const LoadedStep&) = delete;
+  // Waits for what is still read into its memory.
+  ~LoadedStep();
   const DeviceStep& step() const { return step_; }
   // Returns when everything is read; throws what failed. The device has it after ready().
   void wait();
