@@ -160,6 +160,12 @@ std::unique_ptr<Queue> EmulatedDevice::make_queue(const char*) {
   return std::make_unique<EmulatedQueue>(*this);
 }
 
+// Not all of it: to touch the whole ring in each of hundreds of runs would take most of their time.
+static void poison_beginning(std::byte* block, int64_t bytes) {
+  constexpr int64_t kPoisoned = int64_t{1} << 20;
+  std::memset(block, kPoison, static_cast<size_t>(std::min(bytes, kPoisoned)));
+}
+
 Buffer EmulatedDevice::take_pinned(int64_t bytes) {
   refuse_callback();
   check_alive();
@@ -168,16 +174,14 @@ Buffer EmulatedDevice::take_pinned(int64_t bytes) {
   const bool fits = bytes <= options_.pinned_bytes - pinned_bytes();
   auto* block = fits ? static_cast<std::byte*>(std::aligned_alloc(kPage, pages * kPage)) : nullptr;
   if (block == nullptr) throw Error(MOPT_OUT_OF_MEMORY, "host memory cannot be pinned");
-  // Its beginning: touching a whole ring in each of hundreds of runs would take most of their time.
-  constexpr int64_t kPoisoned = int64_t{1} << 20;
-  std::memset(block, kPoison, static_cast<size_t>(std::min(bytes, kPoisoned)));
+  poison_beginning(block, bytes);
   const std::lock_guard lock(mutex_);
   pinned_[block] = bytes;
   pinned_bytes_ += bytes;
   return Buffer(block, [this](std::byte* p) {
     const std::lock_guard give_back(mutex_);
     pinned_bytes_ -= pinned_.at(p);
-    std::memset(p, kPoison, static_cast<size_t>(pinned_.at(p)));
+    poison_beginning(p, pinned_.at(p));
     pinned_.erase(p);
     std::free(p);
   });
