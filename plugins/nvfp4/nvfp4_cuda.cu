@@ -20,13 +20,29 @@ struct Format {
   cuda::SharedScale global;
   float* global_out;  // null: not wanted
 
-  __device__ void start(int64_t thread) const {
-    if (thread == 0 && global_out != nullptr) *global_out = global.get();
+  // The global scale, what a block's range is divided by, one by that, and up to which range the
+  // product with it serves (-1: never).
+  float by = 0, divisor = 0, inverse = 0, up_to = -1;
+
+  explicit Format(const cuda::SharedScale& scale, float* out = nullptr)
+      : global(scale), global_out(out) {
+    if (global.bits == nullptr) divide_by(global.value);
+  }
+  __host__ __device__ void divide_by(float scale) {
+    by = scale;
+    divisor = e2m1::kMax * scale;
+    inverse = 1.0f / divisor;
+    up_to = divisor >= 0x1p-80f && divisor <= 1.0f ? 0x1p99f * divisor : -1.0f;
+  }
+
+  __device__ void start(int64_t thread) {
+    if (global.bits != nullptr) divide_by(global.get());
+    if (thread == 0 && global_out != nullptr) *global_out = by;
   }
 
   __device__ Scale scale(float absmax) const {
-    const float by = global.get();
-    const float exact = __fdiv_rn(absmax, __fmul_rn(e2m1::kMax, by));
+    const float exact = absmax <= up_to ? cuda::ByProduct<float>{divisor, inverse}(absmax)
+                                        : __fdiv_rn(absmax, divisor);
     const float held = exact == 0 ? 1.0f : fminf(fmaxf(exact, e4m3::kMin), e4m3::kMax);
     const uint32_t code = cuda::e4m3_two(held, 0);
     float value, unused;
@@ -35,17 +51,18 @@ struct Format {
     return {static_cast<uint8_t>(code), step > 0 ? step : std::bit_cast<float>(0x7F800000u)};
   }
 
-  // Calls fn with the quotients, zeros without a sign, and whether they are all below 7.
+  // Calls fn with the quotients, zeros without a sign, and whether they are all below 7: then, and
+  // only then, they are given times `unit`.
   template <class T, class Fn>
   static __device__ void with_quotients(const Raw<T>& raw, const Scale& scale, float absmax,
-                                        const Fn& fn) {
+                                        float unit, const Fn& fn) {
     float q[kRun];
     unpack(raw, q);
-    const float inverse = __frcp_rn(scale.step);
+    const float inverse = cuda::reciprocal(scale.step);
     constexpr float kMost = sizeof(T) == 4 ? 1.0f : 0x1p10f;
     // Unless the global scale was chosen below the range, no quotient is beyond 6.4.
     if (scale.step >= 0x1p-80f && scale.step <= kMost && __fmul_rn(absmax, inverse) < 6.9f) {
-      const cuda::ByProduct<T> divide{scale.step, inverse};
+      const cuda::ByProduct<T> divide{__fmul_rn(scale.step, 1 / unit), __fmul_rn(inverse, unit)};
 #pragma unroll
       for (int i = 0; i < kRun; ++i)
         q[i] = divide(q[i]);
@@ -61,10 +78,12 @@ struct Format {
   template <class T>
   __device__ Nibbles encode_run(const Raw<T>& raw, const Scale& scale, float absmax) const {
     Nibbles codes;
-    with_quotients<T>(raw, scale, absmax, [&]<class Bounded>(const float(&q)[kRun], Bounded) {
-      codes.at[0] = cuda::e2m1_eight<Bounded::value>(q, 0);
-      codes.at[1] = cuda::e2m1_eight<Bounded::value>(q, 8);
-    });
+    const auto encode = [&]<class Bounded>(const float(&q)[kRun], Bounded) {
+      for (int i = 0; i < 2; ++i)
+        codes.at[i] =
+            Bounded::value ? cuda::e2m1_eight_units(q, 8 * i) : cuda::e2m1_eight(q, 8 * i);
+    };
+    with_quotients<T>(raw, scale, absmax, cuda::kE2m1Unit, encode);
     return codes;
   }
 
@@ -72,7 +91,7 @@ struct Format {
   __device__ Raw<T> round_run(const Raw<T>& raw, const Scale& scale, float absmax) const {
     const float unit = this->unit(scale.stored);
     Raw<T> values;
-    with_quotients<T>(raw, scale, absmax, [&](float(&q)[kRun], auto) {
+    with_quotients<T>(raw, scale, absmax, 1.0f, [&](float(&q)[kRun], auto) {
 #pragma unroll
       for (int i = 0; i < kRun; ++i)
         q[i] = __fmul_rn(cuda::e2m1_round(q[i]), unit);
@@ -91,7 +110,9 @@ struct Format {
     cuda::e2m1_values(codes, x);
   }
   __device__ float unit(uint8_t stored) const {
-    return __fmul_rn(e4m3::decode(stored), global.get());
+    float value, unused;
+    cuda::e4m3_values(stored, value, unused);
+    return __fmul_rn(value, by);
   }
 };
 
@@ -102,26 +123,26 @@ using Kernels = cuda::Blocks<Format, 1, 2>;
 
 void encode(const Exec& exec, Reals x, const Blocks& blocks, const Codes& to) {
   Kernels::encode(exec, x, {blocks.count, blocks.size},
-                  Format{cuda::SharedScale::known(blocks.global), to.global}, to.scales,
+                  Format(cuda::SharedScale::known(blocks.global), to.global), to.scales,
                   to.payload);
 }
 
 void decode(const Exec& exec, const Codes& from, const Blocks& blocks, RealsOut out) {
   const auto global = cuda::SharedScale::stored(from.global);
-  Kernels::decode(exec, from.payload, from.scales, {blocks.count, blocks.size},
-                  Format{global, nullptr}, out);
+  Kernels::decode(exec, from.payload, from.scales, {blocks.count, blocks.size}, Format(global),
+                  out);
 }
 
 void round_trip(const Exec& exec, Reals x, const Blocks& blocks, RealsOut out) {
   Kernels::round_trip(exec, x, {blocks.count, blocks.size},
-                      Format{cuda::SharedScale::known(blocks.global), nullptr}, out);
+                      Format(cuda::SharedScale::known(blocks.global)), out);
 }
 
 void round_trip_by_range(const Exec& exec, Reals x, const Blocks& blocks, float divisor,
                          RealsOut out) {
   const Tensor range = cuda::absmax_of(exec, x, blocks.count * blocks.size);
   const auto global = cuda::SharedScale::of_range(range, divisor);
-  Kernels::round_trip(exec, x, {blocks.count, blocks.size}, Format{global, nullptr}, out);
+  Kernels::round_trip(exec, x, {blocks.count, blocks.size}, Format(global), out);
 }
 
 }  // namespace mopt::nvfp4::device
