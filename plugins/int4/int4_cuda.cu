@@ -19,7 +19,8 @@ struct Format {
 
   cuda::ScaleRule rule;
 
-  __device__ void start(int64_t) const {}
+  __device__ void start() const {}
+  __device__ void publish() const {}
   __device__ Scale scale(float absmax) const { return {rule(absmax)}; }
 
   // No quotient is beyond 7: the scale is of the block's own range. 1.5 * 2^23 added leaves the

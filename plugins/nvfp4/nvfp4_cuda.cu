@@ -9,12 +9,16 @@ using cuda::kRun;
 using cuda::Nibbles;
 using cuda::Raw;
 
+// kKnown: by the host, before the kernel starts.
+template <bool kKnown>
 struct Format {
   using Stored = uint8_t;
   using Codes = Nibbles;
   struct Scale {
     uint8_t stored;
-    float step;  // what one step of E2M1 is worth; infinity where that is zero
+    float step;  // what one step of E2M1 is worth
+    // A step of zero takes every element to zero.
+    __device__ float divisor() const { return step > 0 ? step : std::bit_cast<float>(0x7F800000u); }
   };
 
   cuda::SharedScale global;
@@ -22,33 +26,34 @@ struct Format {
 
   // The global scale, what a block's range is divided by, one by that, and up to which range the
   // product with it serves (-1: never).
-  float by = 0, divisor = 0, inverse = 0, up_to = -1;
+  float by = 0, most_by = 0, inverse = 0, up_to = -1;
 
   explicit Format(const cuda::SharedScale& scale, float* out = nullptr)
       : global(scale), global_out(out) {
-    if (global.bits == nullptr) divide_by(global.value);
+    if (kKnown) divide_by(global.value);
   }
   __host__ __device__ void divide_by(float scale) {
     by = scale;
-    divisor = e2m1::kMax * scale;
-    inverse = 1.0f / divisor;
-    up_to = divisor >= 0x1p-80f && divisor <= 1.0f ? 0x1p99f * divisor : -1.0f;
+    most_by = e2m1::kMax * scale;
+    inverse = 1.0f / most_by;
+    up_to = most_by >= 0x1p-80f && most_by <= 1.0f ? 0x1p99f * most_by : -1.0f;
   }
 
-  __device__ void start(int64_t thread) {
-    if (global.bits != nullptr) divide_by(global.get());
-    if (thread == 0 && global_out != nullptr) *global_out = by;
+  __device__ void start() {
+    if constexpr (!kKnown) divide_by(global.get());
+  }
+  __device__ void publish() const {
+    if (global_out != nullptr) *global_out = by;
   }
 
   __device__ Scale scale(float absmax) const {
-    const float exact = absmax <= up_to ? cuda::ByProduct<float>{divisor, inverse}(absmax)
-                                        : __fdiv_rn(absmax, divisor);
+    const float exact = absmax <= up_to ? cuda::ByProduct<float>{most_by, inverse}(absmax)
+                                        : __fdiv_rn(absmax, most_by);
     const float held = exact == 0 ? 1.0f : fminf(fmaxf(exact, e4m3::kMin), e4m3::kMax);
     const uint32_t code = cuda::e4m3_two(held, 0);
     float value, unused;
     cuda::e4m3_values(code, value, unused);
-    const float step = __fmul_rn(value, by);
-    return {static_cast<uint8_t>(code), step > 0 ? step : std::bit_cast<float>(0x7F800000u)};
+    return {static_cast<uint8_t>(code), __fmul_rn(value, by)};
   }
 
   // Calls fn with the quotients, zeros without a sign, and whether they are all below 7: then, and
@@ -68,9 +73,10 @@ struct Format {
         q[i] = divide(q[i]);
       fn(q, std::true_type());
     } else {
+      const float by = scale.divisor();
 #pragma unroll
       for (int i = 0; i < kRun; ++i)
-        q[i] = __fadd_rn(__fdiv_rn(q[i], scale.step), 0.0f);
+        q[i] = __fadd_rn(__fdiv_rn(q[i], by), 0.0f);
       fn(q, std::false_type());
     }
   }
@@ -101,7 +107,7 @@ struct Format {
   }
 
   __device__ uint8_t encode(float x, const Scale& scale) const {
-    return e2m1::encode(__fdiv_rn(x, scale.step));
+    return e2m1::encode(__fdiv_rn(x, scale.divisor()));
   }
   __device__ float decode(uint8_t code) const {
     return e2m1::decode(code);
@@ -117,32 +123,35 @@ struct Format {
 };
 
 // Blocks of 16 and of 32: one lane or two.
+using Known = Format<true>;
+using Stored = Format<false>;
+template <class Format>
 using Kernels = cuda::Blocks<Format, 1, 2>;
 
 }  // namespace
 
 void encode(const Exec& exec, Reals x, const Blocks& blocks, const Codes& to) {
-  Kernels::encode(exec, x, {blocks.count, blocks.size},
-                  Format(cuda::SharedScale::known(blocks.global), to.global), to.scales,
-                  to.payload);
+  Kernels<Known>::encode(exec, x, {blocks.count, blocks.size},
+                         Known(cuda::SharedScale::known(blocks.global), to.global), to.scales,
+                         to.payload);
 }
 
 void decode(const Exec& exec, const Codes& from, const Blocks& blocks, RealsOut out) {
   const auto global = cuda::SharedScale::stored(from.global);
-  Kernels::decode(exec, from.payload, from.scales, {blocks.count, blocks.size}, Format(global),
-                  out);
+  Kernels<Stored>::decode(exec, from.payload, from.scales, {blocks.count, blocks.size},
+                          Stored(global), out);
 }
 
 void round_trip(const Exec& exec, Reals x, const Blocks& blocks, RealsOut out) {
-  Kernels::round_trip(exec, x, {blocks.count, blocks.size},
-                      Format(cuda::SharedScale::known(blocks.global)), out);
+  Kernels<Known>::round_trip(exec, x, {blocks.count, blocks.size},
+                             Known(cuda::SharedScale::known(blocks.global)), out);
 }
 
 void round_trip_by_range(const Exec& exec, Reals x, const Blocks& blocks, float divisor,
                          RealsOut out) {
   const Tensor range = cuda::absmax_of(exec, x, blocks.count * blocks.size);
   const auto global = cuda::SharedScale::of_range(range, divisor);
-  Kernels::round_trip(exec, x, {blocks.count, blocks.size}, Format(global), out);
+  Kernels<Stored>::round_trip(exec, x, {blocks.count, blocks.size}, Stored(global), out);
 }
 
 }  // namespace mopt::nvfp4::device
