@@ -57,6 +57,11 @@ Diagnostic diagnostic_of(const Error& e) {
   return d;
 }
 
+Diagnostic device_fault(const Error& e, const std::string& device) {
+  return plain("R103", device + ": " + e.what(),
+               "try again, look at nvidia-smi when it stays so, or use --device cpu");
+}
+
 Verdict judge(std::exception_ptr fault) {
   try {
     std::rethrow_exception(fault);

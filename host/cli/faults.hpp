@@ -21,4 +21,7 @@ Verdict judge(std::exception_ptr);
 // The diagnostic of an error that crossed the ABI, with its place.
 Diagnostic diagnostic_of(const Error&);
 
+// A fault of the device in the middle of a command, with its name and what works without it.
+Diagnostic device_fault(const Error&, const std::string& device);
+
 }  // namespace mopt::cli

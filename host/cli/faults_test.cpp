@@ -29,6 +29,10 @@ TEST_CASE("other errors end with the code that the contract gives them") {
   CHECK(verdict_of(Error(MOPT_INVALID_ARGUMENT, "x")).exit == Exit::kRecipe);
   CHECK(verdict_of(Error(MOPT_OUT_OF_MEMORY, "x")).exit == Exit::kResources);
   CHECK(verdict_of(Error(MOPT_DEVICE, "x")).exit == Exit::kResources);
+  const Diagnostic fault = device_fault(Error(MOPT_DEVICE, "the device failed: x"), "NVIDIA H200");
+  CHECK(format(fault) ==
+        "error[R103]: NVIDIA H200: the device failed: x; try again, look at nvidia-smi when it "
+        "stays so, or use --device cpu");
   CHECK(verdict_of(Error(MOPT_CANCELLED, "x")).exit == Exit::kInterrupted);
   CHECK(verdict_of(Error(MOPT_INTERNAL, "x")).exit == Exit::kBug);
   CHECK(verdict_of(Error(MOPT_FAILED_PRECONDITION, "x")).exit == Exit::kBug);

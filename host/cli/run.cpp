@@ -74,8 +74,13 @@ Exit dispatch(Console& console, const Process& process, const Invocation& invoca
   App app(invocation.common, console, process);
   Exit exit = Exit::kBug;
   app.threads().run([&] {
-    exit =
-        std::visit([&](const auto& options) { return execute(app, options); }, invocation.command);
+    try {
+      exit = std::visit([&](const auto& options) { return execute(app, options); },
+                        invocation.command);
+    } catch (const Error& e) {
+      if (e.code() != MOPT_DEVICE || app.device() == nullptr) throw;
+      throw Failure(device_fault(e, app.device()->info().name));
+    }
   });
   return exit;
 }

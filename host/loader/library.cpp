@@ -7,13 +7,14 @@
 #include <unistd.h>
 
 #define BOOST_DLL_USE_STD_FS
-#include <vector>  // Boost 1.74's library_info needs it first
 
 #include <algorithm>
-#include <boost/dll/library_info.hpp>
 #include <boost/dll/shared_library.hpp>
 #include <cstring>
 #include <fstream>
+#include <vector>
+
+#include "mopt/error.hpp"
 
 namespace mopt {
 namespace {
@@ -59,22 +60,64 @@ bool is_whole(std::ifstream& in, const Elf64_Ehdr& header, uint64_t size) {
          });
 }
 
-std::optional<Refusal> inspect_symbols(const std::filesystem::path& file) {
+// At most so much of a table is read: a plugin exports one symbol, a large library a million.
+constexpr uint64_t kLargestTable = uint64_t{256} << 20;
+
+// The bytes of a section, whole elements of T. Throws mopt::Error when the file does not hold it.
+template <typename T>
+std::vector<T> read_section(std::ifstream& in, const Elf64_Shdr& section, uint64_t size) {
+  if (section.sh_size > kLargestTable || section.sh_offset > size ||
+      section.sh_size > size - section.sh_offset) {
+    throw Error(MOPT_DATA_LOSS, "a section of it lies outside the file");
+  }
+  std::vector<T> all(section.sh_size / sizeof(T));
+  in.seekg(static_cast<std::streamoff>(section.sh_offset));
+  in.read(reinterpret_cast<char*>(all.data()),
+          static_cast<std::streamsize>(all.size() * sizeof(T)));
+  if (!in) throw Error(MOPT_DATA_LOSS, "a section of it cannot be read");
+  return all;
+}
+
+// What it offers to others: of the dynamic symbols, which stripping leaves, those that it defines.
+std::vector<std::string> exported_symbols(std::ifstream& in, const Elf64_Ehdr& header,
+                                          uint64_t size) {
+  if (header.e_shentsize != sizeof(Elf64_Shdr))
+    throw Error(MOPT_DATA_LOSS, "its section headers are missing");
+  Elf64_Shdr table{};
+  table.sh_offset = header.e_shoff;
+  table.sh_size = uint64_t{header.e_shnum} * sizeof(Elf64_Shdr);
+  const auto sections = read_section<Elf64_Shdr>(in, table, size);
+  std::vector<std::string> names;
+  for (const Elf64_Shdr& section : sections) {
+    if (section.sh_type != SHT_DYNSYM) continue;
+    if (section.sh_link >= sections.size())
+      throw Error(MOPT_DATA_LOSS, "its symbols have no names");
+    const auto text = read_section<char>(in, sections[section.sh_link], size);
+    for (const Elf64_Sym& symbol : read_section<Elf64_Sym>(in, section, size)) {
+      if (symbol.st_shndx == SHN_UNDEF || symbol.st_name >= text.size()) continue;
+      const char* name = text.data() + symbol.st_name;
+      names.emplace_back(name, strnlen(name, text.size() - symbol.st_name));
+    }
+  }
+  return names;
+}
+
+std::optional<Refusal> inspect_symbols(const std::filesystem::path& file, std::ifstream& in,
+                                       const Elf64_Ehdr& header, uint64_t size) {
   try {
-    boost::dll::library_info info(file);
-    const std::vector<std::string> symbols = info.symbols();
+    const std::vector<std::string> symbols = exported_symbols(in, header, size);
     if (std::find(symbols.begin(), symbols.end(), MOPT_ENTRY_NAME) != symbols.end()) return {};
     for (const std::string& symbol : symbols) {
-      if (symbol.rfind("mopt_plugin_entry_v", 0) == 0) {
+      if (symbol.starts_with("mopt_plugin_entry_v")) {
         return refuse(file, "P103",
                       "exports " + symbol + ", this host speaks ABI 0 (" + MOPT_ENTRY_NAME +
                           "); rebuild it against this SDK");
       }
     }
-  } catch (const std::exception& e) {
+  } catch (const Error& e) {
     return refuse(
         file, "P101",
-        std::string("its symbol table cannot be read (") + e.what() + "); build or copy it again");
+        std::string("its symbol table cannot be read: ") + e.what() + "; build or copy it again");
   }
   return refuse(file, "P102",
                 "no symbol " MOPT_ENTRY_NAME "; it was probably built without mopt_add_plugin");
@@ -169,7 +212,7 @@ std::optional<Refusal> inspect_library(const std::filesystem::path& file) {
                   "it is damaged or cut off after " + std::to_string(size) +
                       " bytes; build or copy it again");
   }
-  return inspect_symbols(file);
+  return inspect_symbols(file, in, header, size);
 }
 
 std::optional<Refusal> try_library(const std::filesystem::path& file) {

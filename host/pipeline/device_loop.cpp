@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <deque>
 
-#include "host/pipeline/stopwatch.hpp"
-
 namespace mopt::pipeline {
 
 using plan::Item;
@@ -67,12 +65,17 @@ struct DeviceLoop::Made {
 DeviceLoop::DeviceLoop(Tools tools)
     : tools_(std::move(tools)),
       encoder_({tools_.job.plan, *tools_.job.source, *tools_.job.exporter, tools_.job.pruner.get(),
-                tools_.writer}),
-      weights_(tools_.job, tools_.queues.copies, compute_type(*tools_.job.source)),
+                tools_.writer, &tools_.timeline}),
+      weights_(tools_.job, tools_.queues.copies, compute_type(*tools_.job.source), tools_.timeline),
+      computing_(tools_.timeline, tools_.queues.compute.queue()),
       lane_{tools_.queues.encode,
-            WriteBehind(sink(), {std::clamp(tools_.threads / 3, 1, 5), kInFlight, 1})},
+            WriteBehind(sink(), {std::clamp(tools_.threads / 3, 1, 5), kInFlight, 1},
+                        &tools_.timeline),
+            DeviceClock(tools_.timeline, tools_.queues.encode.queue())},
       lane_aside_{tools_.queues.aside,
-                  WriteBehind(sink(), {std::clamp(tools_.threads / 6, 1, 2), kInFlightAside, 1})},
+                  WriteBehind(sink(), {std::clamp(tools_.threads / 6, 1, 2), kInFlightAside, 1},
+                              &tools_.timeline),
+                  DeviceClock(tools_.timeline, tools_.queues.aside.queue())},
       aside_(*this) {}
 
 // Two lanes write; what they bring to the disk they bring there one after the other.
@@ -166,11 +169,24 @@ std::vector<DeviceStep> DeviceLoop::steps() const {
 
 void DeviceLoop::drain() {
   lane_.write.drain();
-  aside_.drain();
+  {
+    const Timeline::Scope scope(&tools_.timeline, Phase::kWaitWrite);
+    aside_.drain();
+  }
   tell();
 }
 
+// Units whose bytes are on the CPU outlast the device.
 void DeviceLoop::run() {
+  try {
+    run_steps();
+  } catch (const Error& e) {
+    if (e.code() == MOPT_DEVICE) lane_.write.drain();
+    throw;
+  }
+}
+
+void DeviceLoop::run_steps() {
   const std::vector<DeviceStep> all = this->steps();
   std::vector<DeviceStep> steps;
   for (const DeviceStep& step : all) {
@@ -192,7 +208,7 @@ void DeviceLoop::run() {
     std::unique_ptr<LoadedStep> loaded = std::move(ahead.front());
     ahead.pop_front();
     {
-      const Stopwatch watch(seconds_.waited_read);
+      const Timeline::Scope scope(&tools_.timeline, Phase::kWaitRead, loaded->unit_name());
       loaded->wait();
     }
     Observed observed = forward(*loaded);
@@ -212,7 +228,8 @@ void DeviceLoop::run() {
 Observed DeviceLoop::forward(LoadedStep& loaded) {
   const DeviceStep& step = loaded.step();
   if (step.block < 0) return {};
-  const compute::Range range(&tools_.queues.compute.device(), "forward");
+  const std::string name = range_name(Phase::kForward, loaded.unit_name());
+  const compute::Range range(&tools_.queues.compute.device(), name.c_str());
   tools_.queues.compute.queue().wait_for(loaded.ready());
   return tools_.pass->run_block(
       step.unit == nullptr ? CalibrationPass::Observe::kNo : CalibrationPass::Observe::kYes,
@@ -221,20 +238,21 @@ Observed DeviceLoop::forward(LoadedStep& loaded) {
 
 Calibrated DeviceLoop::solve(Forwarded& forwarded) {
   if (!forwarded.observed.ready) return {};
+  const std::string_view unit = forwarded.loaded->unit_name();
   {
-    const Stopwatch watch(seconds_.waited_device);
+    const Timeline::Scope scope(&tools_.timeline, Phase::kWaitDevice, unit);
     forwarded.observed.ready->wait();
   }
+  computing_.add(Phase::kForward, unit, *forwarded.observed.begun, *forwarded.observed.ready);
   if (forwarded.loaded->step().unit == nullptr) return {};
-  const Stopwatch watch(seconds_.solve);
+  const Timeline::Scope scope(&tools_.timeline, Phase::kSolve, unit);
   return tools_.pass->solve(std::move(forwarded.observed), tools_.job.calibrators);
 }
 
 void DeviceLoop::finish(Forwarded forwarded) {
   const Calibrated found = solve(forwarded);
   if (forwarded.loaded->step().unit == nullptr) return;
-  const Stopwatch watch(seconds_.encode);
-  const compute::Range range(&lane_.on.device(), "encode");
+  const Timeline::Scope scope(&tools_.timeline, Phase::kEncode, forwarded.loaded->unit_name());
   encode(lane_, *forwarded.loaded->step().unit, forwarded.loaded.get(), found);
 }
 
@@ -248,11 +266,14 @@ void DeviceLoop::encode_on_device(Lane& lane, Made& made, const WeightOnDevice& 
   const TensorRef view = on.tensor(weight.view);
   const mopt_weight_job job{sizeof(mopt_weight_job), 0,    str(item.name), view.get(),
                             weight.scan.absmax,      range};
+  lane.clock.enter(Phase::kEncode);
   made.on_device = format.quantizer.quantize(on.exec(), job);
+  lane.clock.enter(Phase::kCopyOut);
   for (const NamedTensor& part : made.on_device) {
     const DLTensor& t = *part.tensor;
     made.parts.push_back({part.name, fetch(on, data<char>(t), t.dtype, shape(t))});
   }
+  lane.clock.enter(Phase::kEncode);
   const QuantizedWeight quantized{plan, item, on.exec(), made.on_device};
   const DeviceLayer layer{on, quantized, weight.view};
   made.weight_error.emplace(weight_error_on_device(layer));
@@ -280,6 +301,7 @@ DeviceLoop::Made DeviceLoop::make(Lane& lane, size_t index, const WeightOnDevice
     encode_on_device(lane, made, weight, range, found);
     return made;
   }
+  lane.clock.enter(Phase::kCopyOut);
   made.weight = fetch(lane.on, weight.view.data, item.dtype, item.shape);
   if (const auto sample = found.sample.find(index); sample != found.sample.end()) {
     const DLTensor& t = **sample->second;
@@ -288,16 +310,27 @@ DeviceLoop::Made DeviceLoop::make(Lane& lane, size_t index, const WeightOnDevice
   return made;
 }
 
+// Returns when the device has done what a unit's encoding asked for.
+void DeviceLoop::await_device(Lane& lane, const plan::Unit& unit) {
+  {
+    const Timeline::Scope scope(&tools_.timeline, Phase::kWaitDevice, unit.name);
+    lane.clock.leave()->wait();
+  }
+  lane.clock.tell(unit.name);
+}
+
 // Bit for bit, in pieces, so that a large tensor needs little memory on the CPU.
-void DeviceLoop::write_copy(Lane& lane, const WeightOnDevice& weight, UnitSink& out) {
+void DeviceLoop::write_copy(Lane& lane, const plan::Unit& unit, const WeightOnDevice& weight,
+                            UnitSink& out) {
   OnDevice& on = lane.on;
   const std::string& name = weight.item->outputs.at(0).name;
   const int64_t bytes = weight.view.bytes();
   for (int64_t at = 0; at < bytes; at += kCopyBytes) {
     const int64_t n = std::min(kCopyBytes, bytes - at);
     const compute::Buffer piece = on.device().take_pinned(n);
+    lane.clock.enter(Phase::kCopyOut);
     on.queue().copy(piece.get(), weight.stored.get() + at, n);
-    on.queue().record()->wait();
+    await_device(lane, unit);
     out.write(name, static_cast<uint64_t>(at), {piece.get(), static_cast<size_t>(n)}, piece);
   }
 }
@@ -330,7 +363,7 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
   };
   UnitRecord record;
   record.unit = unit.name;
-  lane.write.begin_unit();
+  lane.write.begin_unit(unit.name);
   WriteLater out(lane.write);
   Scans scans(unit.items.size());
   std::vector<std::future<Delivered>> passing(unit.items.size());
@@ -347,7 +380,7 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
         lane.write.submit(item.outputs.at(0).name, offset, bytes, std::move(slot));
       };
     }
-    passing[i] = weights_.pass_on(item, std::move(take));
+    passing[i] = weights_.pass_on(unit, item, std::move(take));
   }
   const std::map<std::string, float> groups = encoder_.group_ranges(unit, scans);
   const auto range_of = [&](size_t i) {
@@ -361,16 +394,19 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
     if (weight == nullptr || item.outcome == Outcome::kDropped || plain_copy(item)) continue;
     made.emplace(i, make(lane, unit.items[i], *weight, range_of(i), found));
   }
-  if (!made.empty()) lane.on.queue().record()->wait();
+  if (!made.empty()) await_device(lane, unit);
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const size_t index = unit.items[i];
     const WeightOnDevice* weight = loaded_as(plan.items[index]);
-    if (passing[i].valid()) scans[i].sha256 = passing[i].get().sha256;
+    if (passing[i].valid()) {
+      const Timeline::Scope scope(&tools_.timeline, Phase::kWaitRead, unit.name);
+      scans[i].sha256 = await_read(passing[i], lane.on.queue()).sha256;
+    }
     record.ledger.push_back(encoder_.entry(index, scans[i]));
     if (const auto mine = made.find(i); mine != made.end()) {
       store(mine->second, scans[i], range_of(i), found, record, out);
     } else if (weight != nullptr && plain_copy(plan.items[index])) {
-      write_copy(lane, *weight, out);
+      write_copy(lane, unit, *weight, out);
     }
   }
   commit(lane, std::move(record), unit);
@@ -397,26 +433,6 @@ void DeviceLoop::tell() {
   }
   for (const plan::Unit* unit : units)
     tools_.done(*unit);
-}
-
-DeviceLoop::Seconds DeviceLoop::seconds() const {
-  Seconds s = seconds_;
-  s.read = weights_.timing();
-  s.write = lane_.write.timing();
-  return s;
-}
-
-std::string text(const DeviceLoop::Seconds& s) {
-  const auto in_seconds = [](double seconds) {
-    char digits[32];
-    std::snprintf(digits, sizeof digits, "%.2f s", seconds);
-    return std::string(digits);
-  };
-  return "waited for reading " + in_seconds(s.waited_read) + ", for the device " +
-         in_seconds(s.waited_device) + ", for writing " + in_seconds(s.write.stalled) +
-         "; threads read " + in_seconds(s.read.read) + ", hashed " +
-         in_seconds(s.read.hash + s.write.hash) + ", wrote " + in_seconds(s.write.write) +
-         ", synced " + in_seconds(s.write.sync);
 }
 
 }  // namespace mopt::pipeline

@@ -29,6 +29,7 @@ class DeviceLoop {
     Journal& journal;
     CalibrationPass* pass;  // NULL: no data is needed
     int threads;
+    Timeline& timeline;
     // After each unit that is on the disk, from the thread that called run.
     std::function<void(const plan::Unit&)> done;
     // Whether to stop, or to save the activations, once everything so far is on the disk.
@@ -38,13 +39,6 @@ class DeviceLoop {
   explicit DeviceLoop(Tools);
   // Every unit that the journal lacks. Throws Failure and mopt::Error.
   void run();
-
-  struct Seconds {
-    double waited_read = 0, waited_device = 0, solve = 0, encode = 0;
-    ReadTiming read;
-    WriteTiming write;
-  };
-  Seconds seconds() const;
 
  private:
   // A step whose forward is under way.
@@ -56,6 +50,7 @@ class DeviceLoop {
   struct Lane {
     OnDevice& on;
     WriteBehind write;
+    DeviceClock clock;
   };
   // Writes units that are only copied, embeddings and heads, beside the others: one of a gigabyte
   // takes a thread half a second to hash.
@@ -79,6 +74,7 @@ class DeviceLoop {
   };
   struct Made;  // an item on its way from the device
   std::vector<DeviceStep> steps() const;
+  void run_steps();
   Observed forward(LoadedStep&);
   void finish(Forwarded);
   void drain();
@@ -88,7 +84,8 @@ class DeviceLoop {
   // `loaded`: the weights on the device; NULL: what is only copied comes from the files.
   void encode(Lane&, const plan::Unit&, const LoadedStep* loaded, const Calibrated&);
   void store(Made&, const Scan&, float range, const Calibrated&, UnitRecord&, UnitSink&);
-  void write_copy(Lane&, const WeightOnDevice&, UnitSink&);
+  void write_copy(Lane&, const plan::Unit&, const WeightOnDevice&, UnitSink&);
+  void await_device(Lane&, const plan::Unit&);
   void commit(Lane&, UnitRecord, const plan::Unit&);
   void tell();
   WriteSink sink();
@@ -100,12 +97,9 @@ class DeviceLoop {
   std::mutex sync_mutex_;  // held for as long as the disk takes
   std::mutex mutex_;       // of the journal and of what was committed
   std::vector<const plan::Unit*> committed_;
-  Seconds seconds_;
+  DeviceClock computing_;
   Lane lane_, lane_aside_;
   Aside aside_;
 };
-
-// One line for --verbose.
-std::string text(const DeviceLoop::Seconds&);
 
 }  // namespace mopt::pipeline

@@ -1,86 +1,9 @@
 #include "host/pipeline/device_loop.hpp"
 
-#include <filesystem>
-#include <fstream>
-
-#include "host/compute/kernels.hpp"
-#include "host/pipeline/evaluate.hpp"
-#include "host/pipeline/pipeline_test.hpp"
-#include "host/pipeline/run.hpp"
-#include "tests/emulated_device/emulated_device.hpp"
+#include "host/pipeline/on_both_test.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
-
-namespace fs = std::filesystem;
-
-// Static inputs, a quantized cache, a head that is quantized too.
-constexpr const char* kCalibrated = R"([calibration]
-data = "self"
-samples = 5
-seq_len = 12
-[quantize]
-algorithm = "max"
-kv_cache = "fp8"
-[[quantize.rule]]
-id = "linears"
-role = ["attn.*", "mlp.*", "lm_head"]
-weight = "fp8"
-input = "fp8"
-)";
-constexpr const char* kWeights = R"([[quantize.rule]]
-id = "linears"
-role = ["attn.*", "mlp.*"]
-weight = "int8"
-)";
-constexpr const char* kPruned = R"([sparsify]
-use = "magnitude"
-[[sparsify.rule]]
-id = "linears"
-role = ["mlp.*"]
-)";
-constexpr const char* kCopied = "";
-
-// The kernels that an emulated device has: both sides then make the same bytes.
-compute::Options reference() {
-  compute::Options options;
-  for (const std::string_view name : compute::all_kernels()) {
-    if (name.ends_with(".reference")) options.forced.emplace_back(name);
-  }
-  return options;
-}
-
-std::string text_of(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-struct OnBoth : Fixture {
-  // The last request's name; each run writes a directory of its own.
-  fs::path run_on(compute::Device* device, const std::string& tables, const std::string& name,
-                  const std::function<void(RunRequest&)>& change = {}) {
-    Prepared job = prepared(tables + "[export]\npath = \"" + path(name).string() + "\"\n");
-    RunRequest request;
-    request.kernels = reference();
-    request.on_device = device;
-    request.threads = 2;
-    if (change) change(request);
-    run(job, request);
-    return path(name);
-  }
-  static void equal(const fs::path& a, const fs::path& b) {
-    const auto left = read_safetensors(a / "model.safetensors");
-    const auto right = read_safetensors(b / "model.safetensors");
-    REQUIRE(left.size() == right.size());
-    for (const auto& [name, tensor] : left) {
-      CAPTURE(name);
-      CHECK(tensor.dtype == right.at(name).dtype);
-      CHECK(tensor.bytes == right.at(name).bytes);
-    }
-    CHECK(text_of(a / "config.json") == text_of(b / "config.json"));
-    CHECK(text_of(a / "mopt/ledger.jsonl") == text_of(b / "mopt/ledger.jsonl"));
-  }
-};
 
 TEST_CASE_FIXTURE(OnBoth, "a device makes the bytes that the CPU makes") {
   for (const compute::test::WorkMode work :

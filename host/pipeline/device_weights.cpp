@@ -1,6 +1,7 @@
 #include "host/pipeline/device_weights.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "host/compute/absmax/absmax.hpp"
@@ -22,6 +23,9 @@ int lanes() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kMostLanes);
 }
 
+// Between two looks at the device while something is read.
+constexpr std::chrono::milliseconds kPatience{100};
+
 bool only_copied(const Item& item) {
   return item.outcome == Outcome::kDropped || item.outcome == Outcome::kCopied;
 }
@@ -39,9 +43,15 @@ void search(const Item& item, DLDataType dtype, uint64_t offset, std::span<const
 
 }  // namespace
 
+Delivered await_read(std::future<Delivered>& read, compute::Queue& queue) {
+  while (read.wait_for(kPatience) != std::future_status::ready)
+    queue.record();
+  return read.get();
+}
+
 void LoadedStep::wait() {
   for (auto& [source, read] : reads_)
-    weights_.at(source).scan.sha256 = read.get().sha256;
+    weights_.at(source).scan.sha256 = await_read(read, copies_->queue()).sha256;
   reads_.clear();
   compute::Options options;
   options.queue = &copies_->queue();
@@ -57,11 +67,12 @@ const WeightOnDevice* LoadedStep::find(const std::string& source) const {
   return found == weights_.end() ? nullptr : &found->second;
 }
 
-DeviceWeights::DeviceWeights(const Prepared& job, OnDevice& copies, DLDataType dtype)
-    : job_(job), copies_(copies), dtype_(dtype) {
+DeviceWeights::DeviceWeights(const Prepared& job, OnDevice& copies, DLDataType dtype,
+                             Timeline& timeline)
+    : job_(job), copies_(copies), dtype_(dtype), timeline_(timeline) {
   memory_ = copies_.device().take_pinned(kSlotBytes * kSlots);
   ring_.emplace(std::span(memory_.get(), kSlotBytes * kSlots), kSlotBytes);
-  reader_.emplace(*ring_, lanes());
+  reader_.emplace(*ring_, lanes(), &timeline_);
 }
 
 // Copies that are under way still hold slots.
@@ -79,6 +90,7 @@ std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
   loaded->copies_ = &copies_;
   const graph::Model* graph = job_.source->graph();
   const plan::Unit* unit = step.unit == nullptr ? unit_of(step.block) : step.unit;
+  if (unit != nullptr) loaded->unit_name_ = unit->name;
   const auto item_of = [&](const std::string& source) -> const Item* {
     if (unit == nullptr) return nullptr;
     for (const size_t i : unit->items) {
@@ -128,19 +140,32 @@ void DeviceWeights::load(LoadedStep& step, const std::string& source, const Item
     weight.computed.data = weight.converted.get();
   }
   const bool searched = item != nullptr && needs_range(*item);
-  const auto deliver = [this, &weight, item, searched](uint64_t offset, Slot&& slot) {
+  const auto deliver = [this, &weight, item, searched, unit = step.unit_name_](uint64_t offset,
+                                                                               Slot&& slot) {
     if (searched) search(*item, weight.view.dtype, offset, slot.bytes(), weight.scan);
-    const auto held = std::make_shared<Slot>(std::move(slot));
-    copies_.queue().copy(weight.stored.get() + offset, held->bytes().data(),
-                         static_cast<int64_t>(held->bytes().size()));
-    copies_.queue().call([held] { held->drop(); });
+    copy(unit, weight.stored.get() + offset, std::move(slot));
   };
   const bool hashed = item != nullptr && step.step_.unit != nullptr;
   const Digest digest = hashed ? Digest::kSha256 : Digest::kNone;
-  step.reads_.emplace(source, reader_->submit({container, t, digest, deliver, !hashed}));
+  step.reads_.emplace(source,
+                      reader_->submit({container, t, digest, deliver, !hashed, step.unit_name_}));
 }
 
-std::future<Delivered> DeviceWeights::pass_on(const Item& item, Take take) {
+// The callback runs when the copy has passed; it began when the one before it had.
+void DeviceWeights::copy(std::string_view unit, std::byte* to, Slot&& slot) {
+  const std::string name = range_name(Phase::kCopyIn, unit);
+  const compute::Range range(&copies_.device(), name.c_str());
+  const auto held = std::make_shared<Slot>(std::move(slot));
+  const double asked = timeline_.now();
+  copies_.queue().copy(to, held->bytes().data(), static_cast<int64_t>(held->bytes().size()));
+  copies_.queue().call([this, held, unit, asked] {
+    held->drop();
+    const double end = timeline_.now();
+    timeline_.add(Phase::kCopyIn, unit, {std::max(asked, copied_.exchange(end)), end});
+  });
+}
+
+std::future<Delivered> DeviceWeights::pass_on(const plan::Unit& unit, const Item& item, Take take) {
   const Container& container = job_.source->container();
   const mopt::StoredTensor& t = *container.find(item.source);
   const bool searched = needs_range(item);
@@ -149,7 +174,7 @@ std::future<Delivered> DeviceWeights::pass_on(const Item& item, Take take) {
     if (searched) search(item, t.dtype, offset, slot.bytes(), unused);
     if (take) take(offset, std::make_shared<Slot>(std::move(slot)));
   };
-  return reader_->submit({container, t, Digest::kSha256, deliver});
+  return reader_->submit({container, t, Digest::kSha256, deliver, false, unit.name});
 }
 
 }  // namespace mopt::pipeline

@@ -2,6 +2,7 @@
 // and searched on the way, copied to the device.
 #pragma once
 
+#include <atomic>
 #include <future>
 #include <map>
 #include <set>
@@ -28,9 +29,15 @@ struct WeightOnDevice {
   Scan scan;
 };
 
+// What a read delivered. Its slots come back when the device has taken them: should it fail, it
+// never does, and the queue of it says so. Throws what failed.
+Delivered await_read(std::future<Delivered>&, compute::Queue&);
+
 class LoadedStep {
  public:
   const DeviceStep& step() const { return step_; }
+  // Of the step, or of the block that is only forwarded.
+  std::string_view unit_name() const { return unit_name_; }
   // Returns when everything is read; throws what failed. The device has it after ready().
   void wait();
   const compute::EventPtr& ready() const { return ready_; }
@@ -40,6 +47,7 @@ class LoadedStep {
  private:
   friend class DeviceWeights;
   DeviceStep step_;
+  std::string_view unit_name_;
   OnDevice* copies_ = nullptr;
   std::map<std::string, WeightOnDevice> weights_;
   std::map<std::string, std::future<Delivered>> reads_;
@@ -49,7 +57,7 @@ class LoadedStep {
 class DeviceWeights {
  public:
   // Keeps references. `dtype`: what the model computes in.
-  DeviceWeights(const Prepared&, OnDevice& copies, DLDataType dtype);
+  DeviceWeights(const Prepared&, OnDevice& copies, DLDataType dtype, Timeline&);
   ~DeviceWeights();
 
   // Begins to read what the step needs on the device: the parameters of its block, and the weights
@@ -58,17 +66,19 @@ class DeviceWeights {
   // Passes a tensor of the unit on as it is, from a thread of its own; what the ledger needs comes
   // back.
   using Take = std::function<void(uint64_t offset, std::shared_ptr<Slot>)>;
-  std::future<Delivered> pass_on(const plan::Item&, Take take);
+  std::future<Delivered> pass_on(const plan::Unit&, const plan::Item&, Take take);
   void cancel() { reader_->cancel(); }
-  ReadTiming timing() const { return reader_->timing(); }
 
  private:
   void load(LoadedStep&, const std::string& source, const plan::Item* item);
   const plan::Unit* unit_of(int block) const;
+  void copy(std::string_view unit, std::byte* to, Slot&&);
 
   const Prepared& job_;
   OnDevice& copies_;
   const DLDataType dtype_;
+  Timeline& timeline_;
+  std::atomic<double> copied_ = 0;  // when the last copy to the device had passed
   compute::Buffer memory_;
   std::optional<SlotRing> ring_;
   std::optional<ReadAhead> reader_;

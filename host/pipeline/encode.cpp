@@ -7,7 +7,6 @@
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/pipeline/errors.hpp"
-#include "host/pipeline/stopwatch.hpp"
 #include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "mopt/numeric/e4m3.hpp"
@@ -112,10 +111,11 @@ std::string scheme_text(const plan::Plan& plan, const Item& item) {
 // Writes at once; hashed in order, timed.
 class WriteNow final : public UnitSink {
  public:
-  WriteNow(ContainerWriter& writer, double& seconds) : writer_(writer), seconds_(seconds) {}
+  WriteNow(ContainerWriter& writer, Timeline* timeline, std::string_view unit)
+      : writer_(writer), timeline_(timeline), unit_(unit) {}
   void write(const std::string& name, uint64_t offset, std::span<const std::byte> bytes,
              std::shared_ptr<void>) override {
-    const Stopwatch watch(seconds_);
+    const Timeline::Scope scope(timeline_, Phase::kWrite, unit_);
     writer_.write(name, offset, bytes);
     hashes_[name].update(bytes);
     written_ += bytes.size();
@@ -124,7 +124,8 @@ class WriteNow final : public UnitSink {
 
  private:
   ContainerWriter& writer_;
-  double& seconds_;
+  Timeline* timeline_;
+  std::string_view unit_;
   std::map<std::string, Xxh128> hashes_;
 };
 
@@ -204,7 +205,7 @@ Scan Encoder::scan_item(const Item& item) const {
 }
 
 Scans Encoder::scan(const plan::Unit& unit) {
-  const Stopwatch watch(timing_.read);
+  const Timeline::Scope scope(tools_.timeline, Phase::kRead, unit.name);
   Scans scans(unit.items.size());
   compute::for_each(static_cast<int64_t>(unit.items.size()), 1, [&](int64_t i, int64_t) {
     const auto at = static_cast<size_t>(i);
@@ -428,37 +429,32 @@ LedgerEntry Encoder::entry(size_t index, const Scan& scan) const {
 }
 
 UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Calibrated& found) {
+  const Timeline::Scope scope(tools_.timeline, Phase::kEncode, unit.name);
   UnitRecord record;
   record.unit = unit.name;
-  const double written_before = timing_.write;
-  double elapsed = 0;
-  {
-    const Stopwatch watch(elapsed);
-    const std::map<std::string, float> groups = group_ranges(unit, scans);
-    WriteNow out(tools_.writer, timing_.write);
-    for (size_t i = 0; i < unit.items.size(); ++i) {
-      const size_t index = unit.items[i];
-      const Item& item = tools_.plan.items[index];
-      record.ledger.push_back(entry(index, scans[i]));
-      if (item.outcome == Outcome::kDropped) continue;
-      if (item.outcome == Outcome::kCopied && item.parts.size() <= 1) {
-        copy(item, out);
-        continue;
-      }
-      Tensor owned;
-      const TensorRef weight = source_tensor(item, owned);
-      if (item.outcome == Outcome::kCopied) {
-        copy_with_scales(index, weight, nullptr, found, record, out);
-      } else {
-        const auto group = groups.find(item.fuse_group);
-        const float range = group == groups.end() ? scans[i].absmax : group->second;
-        quantize(index, weight, scans[i], range, found, record, out);
-      }
-      tools_.source.release(item.source);
+  const std::map<std::string, float> groups = group_ranges(unit, scans);
+  WriteNow out(tools_.writer, tools_.timeline, unit.name);
+  for (size_t i = 0; i < unit.items.size(); ++i) {
+    const size_t index = unit.items[i];
+    const Item& item = tools_.plan.items[index];
+    record.ledger.push_back(entry(index, scans[i]));
+    if (item.outcome == Outcome::kDropped) continue;
+    if (item.outcome == Outcome::kCopied && item.parts.size() <= 1) {
+      copy(item, out);
+      continue;
     }
-    seal(record, [&](const std::string& tensor) { return out.hash_of(tensor); });
+    Tensor owned;
+    const TensorRef weight = source_tensor(item, owned);
+    if (item.outcome == Outcome::kCopied) {
+      copy_with_scales(index, weight, nullptr, found, record, out);
+    } else {
+      const auto group = groups.find(item.fuse_group);
+      const float range = group == groups.end() ? scans[i].absmax : group->second;
+      quantize(index, weight, scans[i], range, found, record, out);
+    }
+    tools_.source.release(item.source);
   }
-  timing_.encode += elapsed - (timing_.write - written_before);
+  seal(record, [&](const std::string& tensor) { return out.hash_of(tensor); });
   return record;
 }
 

@@ -9,6 +9,7 @@
 
 #include "host/pipeline/checkpoint.hpp"
 #include "host/pipeline/journal.hpp"
+#include "host/pipeline/timeline.hpp"
 #include "host/plan/plan.hpp"
 
 namespace mopt::pipeline {
@@ -20,10 +21,6 @@ struct Calibrated {
   // on.
   std::map<size_t, const Tensor*> sample;
   std::map<graph::ValueId, Tensor> samples;  // what sample points into
-};
-
-struct Timing {
-  double read = 0, encode = 0, write = 0;
 };
 
 // Where the bytes of a unit's tensors go, in order of offset for each.
@@ -61,6 +58,7 @@ class Encoder {
     const Exporter& exporter;
     const Pruner* pruner;     // NULL: the plan prunes nothing
     ContainerWriter& writer;  // what encode() writes with
+    Timeline* timeline = nullptr;
   };
   explicit Encoder(Tools tools) : tools_(tools) {}
 
@@ -69,7 +67,6 @@ class Encoder {
   Scans scan(const plan::Unit&);
   // Encodes and writes every item of the unit. Throws Failure (M205, R106, ...).
   UnitRecord encode(const plan::Unit&, const Scans&, const Calibrated&);
-  const Timing& timing() const { return timing_; }
 
   // The steps of encode, for who has the weights elsewhere. `item` is an index into Plan::items.
   //
@@ -101,7 +98,6 @@ class Encoder {
                   std::vector<NamedTensor>&) const;
 
   Tools tools_;
-  Timing timing_;
 };
 
 // Whether an item's values are looked at: for their range, and for one that is no number. A copied

@@ -183,6 +183,8 @@ void EvalOptions::use(compute::Device* device, Services& services) {
 
 Scores evaluate(const Checkpoint& checkpoint, const TokenRows& windows, const EvalOptions& options,
                 const Checkpoint* reference) {
+  OnDevice* on = options.forward.on_device;
+  const compute::Range range(on == nullptr ? nullptr : &on->device(), "eval");
   const RowStream ours = run_body(checkpoint, windows, options);
   BlockParams params(checkpoint, options.forward);
   const BlockProgram head(checkpoint, checkpoint.required_graph().blocks.size() - 1,
@@ -197,7 +199,6 @@ Scores evaluate(const Checkpoint& checkpoint, const TokenRows& windows, const Ev
                        their_params->options());
   }
   std::vector<RowScore> scores(windows.size());
-  OnDevice* on = options.forward.on_device;
   ours.run_head(head, [&](const RowBatch& rows, int64_t first, const View& logits) {
     const OnCpu mine(on, logits);
     LiveValues piece;  // owns what `other` looks at

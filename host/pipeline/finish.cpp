@@ -32,6 +32,7 @@ void show(const RunRequest& request, const char* stage) {
 // What a rule's engine list asks for fails the run; the rest is a warning.
 void verify_output(const Ending& e, const std::map<std::string, std::string>& written) {
   const auto start = std::chrono::steady_clock::now();
+  const Timeline::Scope scope(&e.timeline, Phase::kVerify);
   show(e.request, "verify");
   VerifyRequest request{
       e.job.source->registry(), e.output.partial(), {}, e.job.source.get(), written};
@@ -80,6 +81,7 @@ std::vector<Diagnostic> run_evals(const Ending& e) {
   std::vector<Diagnostic> missed;
   if (e.job.recipe.evals.empty()) return missed;
   const auto start = std::chrono::steady_clock::now();
+  const Timeline::Scope scope(&e.timeline, Phase::kEval);
   show(e.request, "eval");
   const auto written = Checkpoint::open(e.job.source->registry(), e.output.partial(),
                                         e.job.recipe.model.adapter.value);

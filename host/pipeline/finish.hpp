@@ -3,6 +3,7 @@
 
 #include "host/pipeline/journal.hpp"
 #include "host/pipeline/run.hpp"
+#include "host/pipeline/timeline.hpp"
 
 namespace mopt::pipeline {
 
@@ -12,6 +13,7 @@ struct Ending {
   OutputDirectory& output;
   const Journal& journal;
   Report& report;  // what the loop filled in; completed here
+  Timeline& timeline;
 };
 
 // Throws Failure when the directory does not verify; it stays unfinished then. A gate that was

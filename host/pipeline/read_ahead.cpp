@@ -128,6 +128,7 @@ void ReadAhead::Lane::fill_from_file(const std::shared_ptr<Task>& task) {
     Slot slot = take(*task);
     {
       const Busy busy(owner_.counters_.read);
+      const Timeline::Scope scope(owner_.timeline_, Phase::kRead, task->job.unit);
       const SourceFile::Place place =
           file->read(t.offset + at, n, slot.memory(),
                      task->job.again ? Residency::kCached : residency({t.data + at, n}));
@@ -146,7 +147,7 @@ void ReadAhead::Lane::fill_from_map(const std::shared_ptr<Task>& task) {
 }
 
 void ReadAhead::Lane::fill_decoded(const std::shared_ptr<Task>& task) {
-  const auto& [container, t, digest, deliver, again] = task->job;
+  const auto& [container, t, digest, deliver, again, unit] = task->job;
   const int64_t rows = t.shape.empty() ? 1 : t.shape[0];
   if (t.bytes() == 0) return;
   const uint64_t row_bytes = t.bytes() / static_cast<uint64_t>(rows);
@@ -166,6 +167,7 @@ void ReadAhead::Lane::fill_decoded(const std::shared_ptr<Task>& task) {
     Slot slot = take(*task);
     {
       const Busy busy(owner_.counters_.read);
+      const Timeline::Scope scope(owner_.timeline_, Phase::kRead, task->job.unit);
       const TensorRef into(slot.memory().data(), t.dtype, extents);
       DLTensor out = *into.get();
       container.read(t, row, end, &out);
@@ -182,6 +184,7 @@ void ReadAhead::Lane::fill_from_row(const std::shared_ptr<Task>& task, uint64_t 
     const size_t n = std::min(row.size(), slot.memory().size());
     {
       const Busy busy(owner_.counters_.read);
+      const Timeline::Scope scope(owner_.timeline_, Phase::kRead, task->job.unit);
       std::memcpy(slot.memory().data(), row.data(), n);
       slot.fill(0, n);
     }
@@ -223,8 +226,9 @@ void ReadAhead::Lane::deliver_all() {
 // A decoded tensor's stored bytes are hashed as far as it has been decoded: their pages are mapped
 // then, and are given back.
 void ReadAhead::Lane::hash(Task& task, const Slot& slot, uint64_t end) {
-  const auto& [container, t, digest, deliver, again] = task.job;
+  const auto& [container, t, digest, deliver, again, unit] = task.job;
   const Busy busy(owner_.counters_.hash);
+  const Timeline::Scope scope(owner_.timeline_, Phase::kHash, unit);
   if (digest == Digest::kSha256 && !task.is_decoded()) task.sha256.update(slot.bytes());
   if (digest == Digest::kSha256 && task.is_decoded() && t.data != nullptr) {
     const uint64_t until =
@@ -261,7 +265,8 @@ void ReadAhead::Lane::deliver(Piece piece) {
   if (end) owner_.finish(piece.task);
 }
 
-ReadAhead::ReadAhead(SlotRing& ring, int lanes) : ring_(ring) {
+ReadAhead::ReadAhead(SlotRing& ring, int lanes, Timeline* timeline)
+    : ring_(ring), timeline_(timeline) {
   ring_.set_first(0);
   for (int i = 0; i < std::max(1, lanes); ++i)
     lanes_.push_back(std::make_unique<Lane>(*this, i));

@@ -14,6 +14,7 @@
 #include "host/loader/container.hpp"
 #include "host/pipeline/busy.hpp"
 #include "host/pipeline/slots.hpp"
+#include "host/pipeline/timeline.hpp"
 
 namespace mopt::pipeline {
 
@@ -26,7 +27,8 @@ struct ReadJob {
   // The next bytes of the presented tensor, from `offset` on: slot.bytes(). Called in order of
   // offset, by one of the readers' threads, which waits for it. What it throws fails the job.
   std::function<void(uint64_t offset, Slot&&)> deliver;
-  bool again = false;  // it is read again soon: the page cache shall keep it
+  bool again = false;          // it is read again soon: the page cache shall keep it
+  std::string_view unit = {};  // of the plan, for the timeline
 };
 
 struct Delivered {
@@ -44,7 +46,7 @@ class ReadAhead {
  public:
   // Each of the `lanes` reads one tensor at a time, with one thread that fills slots and one that
   // hashes and delivers them. A ring serves one ReadAhead at a time, and outlives it.
-  ReadAhead(SlotRing& ring, int lanes);
+  ReadAhead(SlotRing& ring, int lanes, Timeline* timeline = nullptr);
   // Cancels what is not finished; waits for a deliver that is running.
   ~ReadAhead();
   ReadAhead(const ReadAhead&) = delete;
@@ -71,6 +73,7 @@ class ReadAhead {
   std::shared_ptr<class SourceFile> open(const Container&, const StoredTensor&);
 
   SlotRing& ring_;
+  Timeline* timeline_;
   std::stop_source stop_;
   mutable std::mutex mutex_;
   std::condition_variable_any submitted_;

@@ -12,6 +12,7 @@
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/resources.hpp"
+#include "host/pipeline/saved_rows.hpp"
 #include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "host/report/html.hpp"
@@ -51,37 +52,6 @@ void add_files(const std::string& kind, const std::vector<fs::path>& files, Fing
   const std::vector<std::string> hashes = fingerprints(files);
   for (size_t i = 0; i < files.size(); ++i)
     to[kind + files[i].filename().string()] = hashes[i];
-}
-
-std::string rows_text(const TokenRows& rows) {
-  std::string text;
-  for (const auto& row : rows) {
-    for (const int32_t id : row)
-      text += std::to_string(id) + " ";
-    text += "\n";
-  }
-  return text;
-}
-
-// Rows as rows_text writes them.
-TokenRows rows_of(std::string_view text) {
-  TokenRows rows;
-  std::vector<int32_t> row;
-  int32_t id = 0;
-  for (const char c : text) {
-    if (c >= '0' && c <= '9') id = id * 10 + (c - '0');
-    if (c == ' ') row.push_back(id), id = 0;
-    if (c == '\n') rows.push_back(std::move(row)), row.clear();
-  }
-  return rows;
-}
-
-// The rows of an interrupted run, when they were written for the same key.
-std::optional<TokenRows> saved_text(const fs::path& file, const std::string& key) {
-  std::ifstream in(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!text.starts_with(key + "\n")) return std::nullopt;
-  return rows_of(std::string_view(text).substr(key.size() + 1));
 }
 
 std::string cpu_name() {
@@ -138,12 +108,14 @@ class Run {
   bool save_is_due() const;
   [[noreturn]] void stop();
   void show(const plan::Unit&, size_t done, double seconds);
+  void fill_timeline();
   bool all_written() const;
 
   Prepared& job_;
   const RunRequest& request_;
   OutputDirectory& output_;
   Report report_;
+  Timeline timeline_{request_.on_device};
   Fingerprint model_;
   Clock::time_point start_ = Clock::now();
   TokenRows rows_;
@@ -199,6 +171,7 @@ void Run::fill_head() {
 TokenRows Run::own_text() {
   const Calibration& c = *job_.recipe.calibration;
   const auto start = Clock::now();
+  const Timeline::Scope scope(&timeline_, Phase::kForward, "calibration text");
   TokenRows rows = write_self_text_on(
       request_.on_device, *job_.source, forward_options(),
       {c.samples.value, c.seq_len.value, static_cast<uint64_t>(c.seed.value)},
@@ -395,6 +368,7 @@ void Run::stop() {
 
 // Brings the activations to where the unit's block has been run; its ranges are then known.
 Observed Run::forward_to(const plan::Unit& unit) {
+  const Timeline::Scope scope(&timeline_, Phase::kForward, unit.name);
   while (static_cast<int>(pass_->stream().next_block()) < unit.block) {
     pass_->run_block(CalibrationPass::Observe::kNo);
   }
@@ -430,6 +404,7 @@ void Run::loop_on_device() {
                    .journal = *journal_,
                    .pass = pass_ ? &*pass_ : nullptr,
                    .threads = request_.threads,
+                   .timeline = timeline_,
                    .done =
                        [&, start = Clock::now(), done = size_t{0}](const plan::Unit& unit) mutable {
                          for (const size_t item : unit.items)
@@ -445,13 +420,7 @@ void Run::loop_on_device() {
                          save_boundary(false);
                        }});
   loop.run();
-  const DeviceLoop::Seconds seconds = loop.seconds();
   if (pass_) report_.seconds.forward += pass_->seconds_forward();
-  report_.seconds.read = seconds.waited_read;
-  report_.seconds.solve += seconds.solve;
-  report_.seconds.encode = seconds.encode;
-  report_.seconds.write = seconds.write.stalled;
-  say(text(seconds));
   pass_.reset();
 }
 
@@ -483,9 +452,11 @@ void Run::loop_as_it_fits() {
 void Run::loop() {
   for (const plan::Item& item : job_.plan.items)
     bytes_ += item.bytes();
+  timeline_.begin_loop();
   if (request_.on_device != nullptr) return loop_as_it_fits();
   restore_boundary();
-  Encoder encoder({job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_});
+  Encoder encoder(
+      {job_.plan, *job_.source, *job_.exporter, job_.pruner.get(), *writer_, &timeline_});
   const auto start = Clock::now();
   const auto& units = job_.plan.units;
   for (size_t i = 0; i < units.size(); ++i) {
@@ -501,12 +472,14 @@ void Run::loop() {
     if (forward) {
       Observed observed = forward_to(units[i]);
       ++blocks_forwarded_;
-      const auto solving = Clock::now();
+      const Timeline::Scope scope(&timeline_, Phase::kSolve, units[i].name);
       calibrated = pass_->solve(std::move(observed), job_.calibrators);
-      report_.seconds.solve += seconds_since(solving);
     }
     UnitRecord record = encoder.encode(units[i], scans, calibrated);
-    writer_->sync();
+    {
+      const Timeline::Scope scope(&timeline_, Phase::kSync, units[i].name);
+      writer_->sync();
+    }
     journal_->append(std::move(record));
     for (const size_t item : units[i].items)
       bytes_done_ += job_.plan.items[item].bytes();
@@ -515,10 +488,18 @@ void Run::loop() {
     save_boundary(false);
   }
   if (pass_) report_.seconds.forward += pass_->seconds_forward();
-  report_.seconds.read = encoder.timing().read;
-  report_.seconds.encode = encoder.timing().encode;
-  report_.seconds.write = encoder.timing().write;
   pass_.reset();
+}
+
+// On a device, reading and writing cost what the loop's thread waited for them.
+void Run::fill_timeline() {
+  report_.timeline = timeline_.report();
+  Report::Seconds& s = report_.seconds;
+  const bool waits = request_.on_device != nullptr;
+  s.read = timeline_.busy(waits ? Phase::kWaitRead : Phase::kRead);
+  s.solve = timeline_.busy(Phase::kSolve);
+  s.encode = timeline_.busy(Phase::kEncode);
+  s.write += timeline_.busy(waits ? Phase::kWaitWrite : Phase::kWrite);
 }
 
 Report Run::execute() {
@@ -526,19 +507,31 @@ Report Run::execute() {
   fill_head();
   prepare_rows();
   open_journal();
-  if (!all_written()) loop();
-  missed = finish({job_, request_, output_, *journal_, report_}, [&] {
+  if (!all_written()) {
+    loop();
+    timeline_.end_loop();
+  }
+  missed = finish({job_, request_, output_, *journal_, report_, timeline_}, [&] {
     const auto start = Clock::now();
+    const Timeline::Scope scope(&timeline_, Phase::kSync);
     writer_->commit();
     writer_.reset();
     report_.seconds.write += seconds_since(start);
   });
+  fill_timeline();
+  if (!report_.timeline.text.empty()) say(report_.timeline.text);
   report_.seconds.total = seconds_since(start_);
   output_.write("mopt/report.html", to_html(report_));
   output_.write("mopt/report.json", to_json(report_));
   remove_working_files(output_);
   output_.publish();
   return std::move(report_);
+}
+
+[[noreturn]] void device_failed(const RunRequest& request, const Error& e) {
+  fail("R103", "", request.on_device->info().name + ": " + e.what() + "; what is finished is kept",
+       "continue with: " + request.resume_command +
+           " (on this device when it works again, or on the CPU with --device cpu)");
 }
 
 // A file of the output that cannot be written is a matter of the disk, not of the model.
@@ -548,13 +541,14 @@ Report Run::execute() {
   fail(output.space() < kFullDisk ? "R102" : "R106", file, std::move(message), "");
 }
 
-Report execute(Run& run, const OutputDirectory& output) {
+Report execute(Run& run, const RunRequest& request, const OutputDirectory& output) {
   const auto ours = [&](const std::string& file) {
     return file.starts_with(output.partial().string());
   };
   try {
     return run.execute();
   } catch (const Error& e) {
+    if (e.code() == MOPT_DEVICE && request.on_device != nullptr) device_failed(request, e);
     if (e.code() != MOPT_IO) throw;
     if (ours(e.where())) cannot_write(output, e.where(), e.what());
     fail("R109", e.where(), e.what(), "");
@@ -589,7 +583,7 @@ RunResult run(Prepared& job, const RunRequest& request) {
     return {{}, true};
   }
   Run run(job, request, output);
-  RunResult result{execute(run, output), false};
+  RunResult result{execute(run, request, output), false};
   if (!run.missed.empty()) throw Failure(run.missed);
   return result;
 }

@@ -20,6 +20,7 @@ struct WriteBehind::Tensor {
 
 struct WriteBehind::Unit {
   size_t number;
+  std::string_view name;
   std::deque<Tensor> tensors;
   std::map<std::string, Tensor*> by_name;
   size_t pending = 0;  // pieces
@@ -34,7 +35,8 @@ WriteSink sink_of(ContainerWriter& writer) {
           [&writer] { writer.sync(); }};
 }
 
-WriteBehind::WriteBehind(WriteSink sink, Limits limits) : sink_(std::move(sink)), limits_(limits) {
+WriteBehind::WriteBehind(WriteSink sink, Limits limits, Timeline* timeline)
+    : sink_(std::move(sink)), limits_(limits), timeline_(timeline) {
   committer_ = std::thread([this] { commit_all(); });
   pthread_setname_np(committer_.native_handle(), "mopt-commit");
   for (int i = 0; i < std::max(1, limits_.threads); ++i) {
@@ -56,18 +58,20 @@ void WriteBehind::rethrow() const {
   if (cancelled_) throw Error(MOPT_CANCELLED, "writing was cancelled");
 }
 
-void WriteBehind::begin_unit() {
+void WriteBehind::begin_unit(std::string_view name) {
   std::unique_lock lock(mutex_);
   rethrow();
   if (!units_.empty() && !units_.back()->ended)
     throw Error(MOPT_INTERNAL, "a unit is begun before the one before it has ended");
   {
     const Busy busy(counters_.stalled);
+    const Timeline::Scope scope(timeline_, Phase::kWaitWrite, name);
     room_.wait(lock, [&] { return cancelled_ || failure_ || units_.size() <= limits_.units; });
   }
   rethrow();
   units_.push_back(std::make_unique<Unit>());
   units_.back()->number = begun_++;
+  units_.back()->name = name;
 }
 
 void WriteBehind::submit(const std::string& tensor, uint64_t offset,
@@ -75,6 +79,8 @@ void WriteBehind::submit(const std::string& tensor, uint64_t offset,
   std::unique_lock lock(mutex_);
   {
     const Busy busy(counters_.stalled);
+    const Timeline::Scope scope(timeline_, Phase::kWaitWrite,
+                                units_.empty() ? std::string_view() : units_.back()->name);
     room_.wait(lock, [&] {
       return cancelled_ || failure_ || in_flight_ == 0 ||
              in_flight_ + bytes.size() <= limits_.bytes;
@@ -115,6 +121,7 @@ void WriteBehind::end_unit(std::function<void(const WrittenUnit&)> committed) {
 void WriteBehind::drain() {
   std::unique_lock lock(mutex_);
   const Busy busy(counters_.stalled);
+  const Timeline::Scope scope(timeline_, Phase::kWaitWrite);
   room_.wait(lock, [&] {
     if (cancelled_ || units_.empty()) return true;
     const Unit& first = *units_.front();
@@ -158,6 +165,7 @@ void WriteBehind::write_all() {
 void WriteBehind::write(const Piece& piece) {
   try {
     const Busy busy(counters_.write);
+    const Timeline::Scope scope(timeline_, Phase::kWrite, piece.unit->name);
     sink_.write(piece.tensor->name, piece.offset, piece.bytes);
     counters_.bytes += piece.bytes.size();
   } catch (...) {
@@ -180,6 +188,7 @@ void WriteBehind::hash_in_order(std::unique_lock<std::mutex>& lock, Piece piece)
     lock.unlock();
     if (!dead) {
       const Busy busy(counters_.hash);
+      const Timeline::Scope scope(timeline_, Phase::kHash, unit.name);
       tensor.hash.update(next.bytes);
     }
     next.keep.reset();
@@ -231,6 +240,7 @@ void WriteBehind::commit(const std::vector<Unit*>& group) {
   try {
     {
       const Busy busy(counters_.sync);
+      const Timeline::Scope scope(timeline_, Phase::kSync, group.back()->name);
       sink_.sync();
     }
     for (Unit* unit : group) {

@@ -15,6 +15,7 @@
 
 #include "host/loader/container.hpp"
 #include "host/pipeline/busy.hpp"
+#include "host/pipeline/timeline.hpp"
 
 namespace mopt::pipeline {
 
@@ -47,7 +48,7 @@ class WriteBehind {
     // Ended and not yet committed while another is begun: what a kill loses beside that one.
     size_t units = 1;
   };
-  WriteBehind(WriteSink, Limits);
+  WriteBehind(WriteSink, Limits, Timeline* timeline = nullptr);
   // Cancels what is not committed.
   ~WriteBehind();
   WriteBehind(const WriteBehind&) = delete;
@@ -58,7 +59,7 @@ class WriteBehind {
   // The first failure of a write, of the sync or of `committed` is thrown as it is by these, from
   // then on, and by drain(). Of the failed unit and those after it nothing is committed; those
   // before it are by the time that drain() throws.
-  void begin_unit();
+  void begin_unit(std::string_view name = {});  // for the timeline, which it outlives
   // The next bytes of a tensor, in order of offset and without gaps. `keep` owns them, and is
   // dropped when they are written and hashed (a slot: std::make_shared<Slot>(std::move(slot))).
   // Waits while too many bytes are in flight.
@@ -97,6 +98,7 @@ class WriteBehind {
 
   const WriteSink sink_;
   const Limits limits_;
+  Timeline* timeline_;
   mutable std::mutex mutex_;
   // Pieces to write; a unit's progress; room for more.
   std::condition_variable queued_, progress_, room_;

@@ -302,17 +302,19 @@ constexpr CodeEntry kCodes[] = {
      "a "
      "shorter seq_len or a recipe without calibration need less. Data = \"self\" needs the whole "
      "model "
-     "in memory; give a file instead."},
+     "in memory; give a file instead. On a device it is the device's memory, which "
+     "--device-memory-limit and other processes on it bound: batches are made smaller first; then "
+     "use fewer samples, stop the other process, or use --device cpu, and continue with --resume."},
     {"R102", Exit::kResources, "not enough disk space",
      "The file system of the output has less room than the plan needs, or became full during the "
      "run. "
      "Free some space or choose another --output; an unfinished run continues with --resume."},
     {"R103", Exit::kResources, "device not usable",
-     "The device asked for with --device is not there, is too old, has no driver, or was lost "
-     "during "
-     "the run; the message says which. --device cpu works everywhere, --device auto chooses what "
-     "is "
-     "usable."},
+     "The device asked for with --device is not there, is older than what this build has code for, "
+     "has no driver, is held by another process alone, or failed during the run; the message says "
+     "which. A run that it interrupted is continued by the printed command with --resume, from the "
+     "blocks that are finished: on the device when nvidia-smi shows it well, "
+     "or on the CPU. --device cpu works everywhere, --device auto chooses what is usable."},
     {"R104", Exit::kResources, "another process writes this output",
      "A second mopt-host holds the lock of the same output; its process id is named. Wait for it, "
      "stop "

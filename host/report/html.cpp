@@ -8,20 +8,15 @@
 #include <map>
 #include <span>
 
+#include "host/report/html_parts.hpp"
 #include "host/report/html_style.hpp"
+#include "host/report/html_timeline.hpp"
 #include "host/report/progress.hpp"
 
 namespace mopt {
 namespace {
 
 constexpr size_t kWorst = 5;  // layers that are marked
-
-std::string text_of(double value, const char* format) {
-  if (!std::isfinite(value)) return "–";
-  std::array<char, 48> text{};
-  std::snprintf(text.data(), text.size(), format, value);
-  return text.data();
-}
 
 std::string grouped(uint64_t number) {
   std::string text = std::to_string(number);
@@ -41,16 +36,6 @@ std::string percent(double value) {
   return std::isfinite(value) ? text_of(100 * value, "%.3g") + " %" : "–";
 }
 
-// Steps of a short run are told in tenths.
-std::string step_text(double seconds) {
-  return seconds < 10 ? text_of(seconds, "%.1f") + " s" : duration_text(seconds);
-}
-
-std::string element(std::string_view tag, const std::string& inside, std::string_view cls = {}) {
-  const std::string attribute = cls.empty() ? "" : " class=\"" + std::string(cls) + "\"";
-  return "<" + std::string(tag) + attribute + ">" + inside + "</" + std::string(tag) + ">";
-}
-
 // Names may break after their dots and underscores.
 std::string name_html(std::string_view name) {
   std::string out;
@@ -61,11 +46,6 @@ std::string name_html(std::string_view name) {
     begin = i + 1;
   }
   return element("code", out + html_escape(name.substr(begin)));
-}
-
-std::string section(const std::string& title, const std::string& inside,
-                    std::string_view cls = {}) {
-  return element("section", "\n" + element("h2", html_escape(title)) + "\n" + inside, cls) + "\n";
 }
 
 std::string tile(const std::string& value, const std::string& label) {
@@ -400,8 +380,8 @@ std::string to_html(const Report& r) {
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
          html_escape(base_name(r.model.path) + " → " + r.recipe) + "</title>\n<style>" +
          std::string(html_style()) + "</style>\n</head>\n<body>\n" + header(r) + tiles(r) +
-         verification(r) + evaluations(r) + warnings(r) + done(r) + time_split(r) + layers(r) +
-         experts(r) + kept(r) + "</body>\n</html>\n";
+         verification(r) + evaluations(r) + warnings(r) + done(r) + time_split(r) +
+         timeline_html(r) + layers(r) + experts(r) + kept(r) + "</body>\n</html>\n";
 }
 
 }  // namespace mopt

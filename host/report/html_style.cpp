@@ -71,6 +71,19 @@ svg.time { display: block; width: 100%; height: 22px; border-radius: 5px; }
 .t3 { fill: var(--t3); color: var(--t3); } .t4 { fill: var(--t4); color: var(--t4); }
 .t5 { fill: var(--t5); color: var(--t5); } .t6 { fill: var(--t6); color: var(--t6); }
 .t7 { fill: var(--t7); color: var(--t7); } .t8 { fill: var(--t8); color: var(--t8); }
+.lanes {
+  display: grid; grid-template-columns: max-content minmax(0, 1fr) max-content;
+  gap: .3rem .75rem; align-items: center; margin: .9rem 0 .4rem; font-size: .9rem;
+}
+.lanes svg { display: block; width: 100%; height: 14px; background: var(--track);
+  border-radius: 3px; }
+.lanes .tick { fill: none; stroke: var(--card); stroke-width: 1px;
+  vector-effect: non-scaling-stroke; }
+.lanes .num { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.axis { position: relative; height: 1.3em; color: var(--soft); font-size: .85em; }
+.axis i { position: absolute; font-style: normal; transform: translateX(-50%);
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
+.axis i:first-child { transform: none; }
 ul.legend {
   list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.25rem; padding: 0;
   margin: .6rem 0 0; font-size: .9rem;
@@ -85,6 +98,7 @@ details { margin-top: .4rem; } summary { cursor: pointer; }
   section { padding: .8rem .9rem 1rem; }
   h1 { font-size: 1.3rem; }
   .tiles { grid-template-columns: 1fr 1fr; gap: .5rem; }
+  .lanes { gap: .3rem .5rem; font-size: .8rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
   table.cards thead { display: none; }
   table.cards, table.cards tbody { display: block; }

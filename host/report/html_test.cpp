@@ -30,6 +30,15 @@ Report report_of(size_t layers) {
   return r;
 }
 
+Report::Timeline timeline() {
+  Report::Timeline t;
+  t.text = "limited by <reading>";
+  t.waited.read = 4;
+  t.lanes = {{"read", 1, {{"layers.0", "layers.3", "", 2, 4, 1}}},
+             {"wait", 4, {{"layers.1", "", "read", 4, 8, 4}}}};
+  return t;
+}
+
 size_t count(const std::string& text, std::string_view piece) {
   size_t n = 0;
   for (size_t at = text.find(piece); at != std::string::npos; at = text.find(piece, at + 1))
@@ -39,7 +48,7 @@ size_t count(const std::string& text, std::string_view piece) {
 
 // Every element that is opened is closed, in order. Void elements as HTML has them.
 std::string imbalance(const std::string& html) {
-  const std::set<std::string> kVoid = {"meta", "wbr", "!doctype", "rect"};
+  const std::set<std::string> kVoid = {"meta", "wbr", "!doctype", "rect", "path"};
   std::vector<std::string> open;
   for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
     const size_t end = html.find_first_of(" >", at);
@@ -67,7 +76,44 @@ TEST_CASE("report.html: every element is closed, with little and with much to sa
   r.warnings = {{"W101", "", 0, 0, "", "vllm refuses", "", Severity::kWarning}};
   r.verify = Report::Verify{true, "hf", {{"vllm", "takes", ""}}, {}};
   r.eval = {{"ppl", "perplexity", "d.txt", 100, 1, 2.7, 2.6, 1.04, 1.02, false}};
+  r.timeline = timeline();
   CHECK(imbalance(to_html(r)) == "");
+}
+
+TEST_CASE("report.html: the timeline has a row per lane, over one axis in seconds") {
+  Report r = report_of(1);
+  CHECK(to_html(r).find("Timeline") == std::string::npos);
+  r.timeline = timeline();
+  r.seconds.total = 8;
+  const std::string html = to_html(r);
+  CHECK(html.find("<p>Limited by &lt;reading&gt;.</p>") != std::string::npos);
+  // Half of its time busy, from a quarter of the run to its half.
+  CHECK(count(html, "x=\"25.00\" width=\"25.00\" height=\"14\" fill-opacity=\"0.50\"") == 1);
+  CHECK(count(html, "layers.0 to layers.3: 2.00 to 4.00 s, busy 1.00 s") == 1);
+  CHECK(count(html, "layers.1, for read: 4.00 to 8.00 s, busy 4.00 s") == 1);
+  CHECK(html.find(">reading<") < html.find(">loop waits<"));
+  CHECK(html.find("waited for reading 4.0 s") != std::string::npos);
+  for (const char* label : {">0 s<", ">2<", ">4<", ">6<", ">8<"}) {
+    CAPTURE(label);
+    CHECK(count(html, label) == 1);
+  }
+}
+
+TEST_CASE("report.html: a timeline of any length has few ticks, and bars that can be seen") {
+  for (const double total : {1e-4, 0.03, 1.0, 7.0, 59.0, 100.0, 3601.0, 1e6}) {
+    CAPTURE(total);
+    Report r;
+    r.seconds.total = total;
+    r.timeline.lanes = {{"read", 1e-9, {{"u", "", "", 0, 1e-9, 1e-9}}},
+                        {"unheard of", total, {{"u", "", "", 0, total, total}}}};
+    const std::string html = to_html(r);
+    const size_t ticks = count(html, "<i style=\"left:");
+    CHECK(ticks >= 3);
+    CHECK(ticks <= 7);
+    CHECK(count(html, "width=\"0.25\"") == 1);
+    CHECK(count(html, "width=\"100.00\" height=\"14\"") == 1);
+    CHECK(html.find(">unheard of<") != std::string::npos);
+  }
 }
 
 TEST_CASE("report.html: nothing that comes from a file is markup") {
@@ -81,6 +127,9 @@ TEST_CASE("report.html: nothing that comes from a file is markup") {
   r.warnings = {{"W101", evil, 0, 0, evil, evil, evil, Severity::kWarning}};
   r.verify = Report::Verify{false, evil, {{evil, evil, evil}}, r.warnings};
   r.eval = {{evil, evil, evil, 1, 1, 1, 1, 1, 1, true}};
+  r.timeline = timeline();
+  r.timeline.text = r.timeline.lanes[0].name = evil;
+  r.timeline.lanes[1].spans[0] = {evil, evil, evil, 0, 1, 1};
   const std::string html = to_html(r);
   CHECK(html.find("<script") == std::string::npos);
   CHECK(html.find("alert('") == std::string::npos);

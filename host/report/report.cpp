@@ -48,6 +48,17 @@ Json of(const Report::Seconds& s) {
           {"verify", json_number(s.verify)},   {"eval", json_number(s.eval)}};
 }
 
+Json of(const Report::Timeline::Span& s) {
+  Json json = Json::object();
+  if (!s.unit.empty()) json["unit"] = s.unit;
+  if (!s.to.empty()) json["to"] = s.to;
+  if (!s.wait.empty()) json["for"] = s.wait;
+  json["begin"] = json_number(s.begin);
+  json["end"] = json_number(s.end);
+  json["busy"] = json_number(s.busy);
+  return json;
+}
+
 Json of(const Report::Memory& m) {
   return {{"peak_bytes", m.peak_bytes},
           {"limit_bytes", bytes_or_null(m.limit_bytes)},
@@ -109,6 +120,23 @@ Json of(const Report::Verify& v) {
           {"problems", list_of(v.problems)}};
 }
 
+Json of(const Report::Timeline& t) {
+  Json busy = Json::object(), lanes = Json::array();
+  for (const Report::Timeline::Lane& lane : t.lanes) {
+    busy[lane.name] = json_number(lane.busy);
+    lanes.push_back({{"lane", lane.name}, {"spans", list_of(lane.spans)}});
+  }
+  busy["device"] = json_number(t.device_busy);
+  return {{"text", t.text},
+          {"loop", {{"begin", json_number(t.loop_begin)}, {"end", json_number(t.loop_end)}}},
+          {"waited",
+           {{"read", json_number(t.waited.read)},
+            {"device", json_number(t.waited.device)},
+            {"write", json_number(t.waited.write)}}},
+          {"busy", busy},
+          {"lanes", lanes}};
+}
+
 }  // namespace
 
 std::string to_json(const Report& r) {
@@ -129,6 +157,7 @@ std::string to_json(const Report& r) {
   json["warnings"] = list_of(r.warnings);
   json["verify"] = r.verify ? of(*r.verify) : Json(nullptr);
   json["eval"] = list_of(r.eval);
+  json["timeline"] = of(r.timeline);
   return json_page(json);
 }
 

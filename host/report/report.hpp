@@ -43,6 +43,35 @@ struct Report {
   struct Seconds {
     double total = 0, read = 0, forward = 0, solve = 0, encode = 0, write = 0, verify = 0, eval = 0;
   };
+  // What the run did when, in seconds since it began. `busy` counts the time in which at least one
+  // thread, or the device, was at it; by the device's clock where it computed.
+  struct Timeline {
+    // Work of one unit, or of those from `unit` to `to`: what is close together is joined, so that
+    // a lane has at most some 40 of them whatever the model's size; `busy` is the part of it that
+    // was spent working.
+    struct Span {
+      std::string unit, to;  // empty: of none; of one
+      std::string wait;      // of lane "wait": for "read", "device" or "write"
+      double begin = 0, end = 0, busy = 0;
+    };
+    // "read", "hash", "copy in", "forward", "solve", "encode", "copy out", "write", "sync",
+    // "verify", "eval", and "wait" of the loop's thread for others, in this order; without work it
+    // is left out. Its spans follow each other.
+    struct Lane {
+      std::string name;
+      double busy = 0;
+      std::vector<Span> spans;
+    };
+    // By the loop's thread.
+    struct Waited {
+      double read = 0, device = 0, write = 0;
+    };
+    std::string text;  // what limited the run, a sentence; empty: nothing was left to do
+    double loop_begin = 0, loop_end = 0;
+    Waited waited;
+    double device_busy = kNotMeasured;  // it computed, or copied out; not measured without one
+    std::vector<Lane> lanes;
+  };
   struct Memory {
     uint64_t peak_bytes = 0;
     std::optional<uint64_t> limit_bytes, device_peak_bytes;
@@ -90,6 +119,7 @@ struct Report {
   std::vector<Diagnostic> warnings;
   std::optional<Verify> verify;
   std::vector<Eval> eval;
+  Timeline timeline;
 };
 
 // Indented, one layer or tensor a line; ends with a newline.

@@ -40,6 +40,9 @@ Report full_report() {
   r.kept = {{"lm_head.weight", "no rule matches"}};
   r.experts = {{3, 7, 0}};
   r.warnings = {{"W101", "", 0, 0, "", "vllm refuses", "", Severity::kWarning}};
+  r.timeline.text = "limited by reading";
+  r.timeline.lanes = {{"read", 1.5, {{"layers.0", "", "", 0.5, 2, 1.25}}},
+                      {"wait", 1, {{"layers.0", "layers.1", "read", 1, 2, 1}}}};
   return r;
 }
 
@@ -56,7 +59,18 @@ TEST_CASE("report.json has the keys of the contract, in its order") {
         "memory.peak_bytes memory.limit_bytes memory.device_peak_bytes layers.name layers.role "
         "layers.scheme layers.shape layers.bytes_before layers.bytes_after layers.weight_error "
         "layers.output_error kept.tensor kept.reason experts.layer experts.expert experts.tokens "
-        "warnings.code warnings.message verify eval ");
+        "warnings.code warnings.message verify eval "
+        "timeline.text timeline.loop.begin timeline.loop.end timeline.waited.read "
+        "timeline.waited.device timeline.waited.write timeline.busy.read timeline.busy.wait "
+        "timeline.busy.device timeline.lanes.lane timeline.lanes.spans.unit "
+        "timeline.lanes.spans.begin timeline.lanes.spans.end timeline.lanes.spans.busy ");
+}
+
+TEST_CASE("report.json: a span says whose work it was, and what a wait was for") {
+  const Json lanes = Json::parse(to_json(full_report()))["timeline"]["lanes"];
+  CHECK(lanes[0]["spans"][0].dump() == R"({"unit":"layers.0","begin":0.5,"end":2.0,"busy":1.25})");
+  CHECK(lanes[1]["spans"][0]["to"] == "layers.1");
+  CHECK(lanes[1]["spans"][0]["for"] == "read");
 }
 
 TEST_CASE("report.json: what was not measured or is not there is null") {

@@ -29,9 +29,18 @@ int64_t rounded(int64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// Functions that a lost device never calls: what they hold stays held, as with CUDA.
+void never_call(std::function<void()> fn) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::function<void()>>;
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(fn));
+}
+
 class EmulatedEvent final : public Event {
  public:
-  explicit EmulatedEvent(std::function<void()> check) : check_(std::move(check)) {}
+  EmulatedEvent(std::function<void()> check, std::function<void()> count_wait)
+      : check_(std::move(check)), count_wait_(std::move(count_wait)) {}
   bool passed() override {
     refuse_callback();
     check_();
@@ -41,6 +50,7 @@ class EmulatedEvent final : public Event {
   void wait() override {
     refuse_callback();
     arrive();
+    count_wait_();
     check_();
   }
   double seconds_after(Event& earlier) override {
@@ -64,7 +74,7 @@ class EmulatedEvent final : public Event {
   }
 
  private:
-  std::function<void()> check_;
+  std::function<void()> check_, count_wait_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool passed_ = false;
@@ -152,6 +162,7 @@ std::unique_ptr<Queue> EmulatedDevice::make_queue(const char*) {
 
 Buffer EmulatedDevice::take_pinned(int64_t bytes) {
   refuse_callback();
+  check_alive();
   constexpr size_t kPage = 4096;
   const size_t pages = (static_cast<size_t>(std::max<int64_t>(1, bytes)) + kPage - 1) / kPage;
   auto* block = static_cast<std::byte*>(std::aligned_alloc(kPage, pages * kPage));
@@ -208,9 +219,31 @@ void EmulatedDevice::complain(std::string what) {
   complaints_.push_back(std::move(what));
 }
 
-void EmulatedDevice::check() const {
+void EmulatedDevice::check_alive() const {
   const std::lock_guard lock(mutex_);
   if (lost_) throw Error(MOPT_DEVICE, "the device failed: " + *lost_);
+}
+
+bool EmulatedDevice::is_lost() const {
+  const std::lock_guard lock(mutex_);
+  return lost_.has_value();
+}
+
+void EmulatedDevice::count(Counted kind) {
+  const Fault& fault = options_.fault;
+  const bool last = kind == fault.of && fault.after >= 0 && counts_[kind] >= fault.after;
+  if (last && !lost_) lost_ = fault.what;
+  ++counts_[kind];
+}
+
+void EmulatedDevice::count_wait() {
+  const std::lock_guard lock(mutex_);
+  count(Counted::kWait);
+}
+
+void EmulatedDevice::check() const {
+  check_alive();
+  const std::lock_guard lock(mutex_);
   if (told_ < complaints_.size()) throw Error(MOPT_DEVICE, complaints_[told_++]);
 }
 
@@ -243,15 +276,13 @@ void EmulatedDevice::close() {
   if (--open_ == 0 && options_.reach == Reach::kWorkOnly) arena_.close();
 }
 
-void EmulatedDevice::run(const std::function<void()>& work) {
+void EmulatedDevice::run(Counted kind, const std::function<void()>& work) {
   const std::lock_guard one(running_);
   {
     const std::lock_guard lock(mutex_);
+    if (!lost_) count(kind);
+    if (!lost_) count(Counted::kWork);
     if (lost_) return;
-    if (options_.works_until_lost >= 0 && works_ >= options_.works_until_lost) {
-      lost_ = "it was lost after " + std::to_string(works_) + " pieces of work";
-      return;
-    }
     ++works_;
     open();
   }
@@ -268,11 +299,12 @@ void EmulatedDevice::run(const std::function<void()>& work) {
 
 void EmulatedDevice::read(void* to, const void* device, int64_t bytes) {
   require_device_memory(device, bytes, "a test reads");
-  run([&] { std::memcpy(to, device, static_cast<size_t>(bytes)); });
+  run(Counted::kWork, [&] { std::memcpy(to, device, static_cast<size_t>(bytes)); });
 }
 
 Buffer EmulatedDevice::take(int64_t bytes, const std::shared_ptr<QueueLife>& life) {
   refuse_callback();
+  check_alive();
   const std::lock_guard lock(mutex_);
   std::byte* block = nullptr;
   if (use_.in_use + bytes <= use_.limit) {
@@ -393,11 +425,11 @@ void EmulatedQueue::refuse_capture() const {
   throw Error(MOPT_INTERNAL, "a capture uses what cannot be recorded");
 }
 
-void EmulatedQueue::submit(std::function<void()> work) {
+void EmulatedQueue::submit(Counted kind, std::function<void()> work) {
   refuse_callback();
   device_.check();
   if (recording_ != nullptr) return recording_->works.push_back(std::move(work));
-  enqueue([this, work = std::move(work)] { device_.run(work); });
+  enqueue([this, kind, work = std::move(work)] { device_.run(kind, work); });
 }
 
 Buffer EmulatedQueue::take(int64_t bytes) {
@@ -413,7 +445,7 @@ void EmulatedQueue::copy(void* to, const void* from, int64_t bytes) {
   if (a < b + bytes && b < a + bytes) {
     throw Error(MOPT_INTERNAL, "a copy's source and target overlap");
   }
-  submit([=, this] {
+  submit(Counted::kCopy, [=, this] {
     try {
       device_.require_taken(from, bytes, "a copy, when its turn came, read");
       device_.require_taken(to, bytes, "a copy, when its turn came, wrote");
@@ -435,7 +467,8 @@ EventPtr EmulatedQueue::record() {
   refuse_callback();
   refuse_capture();
   device_.check();
-  auto event = std::make_shared<EmulatedEvent>([this_device = &device_] { this_device->check(); });
+  auto event = std::make_shared<EmulatedEvent>([device = &device_] { device->check(); },
+                                               [device = &device_] { device->count_wait(); });
   enqueue([event] { event->pass(); });
   return event;
 }
@@ -452,6 +485,7 @@ void EmulatedQueue::call(std::function<void()> fn) {
   refuse_capture();
   device_.check();
   enqueue([this, fn = std::move(fn)] {
+    if (device_.is_lost()) return never_call(fn);
     in_callback = true;
     try {
       fn();
@@ -470,6 +504,7 @@ void EmulatedQueue::finish() {
     const int64_t wanted = enqueued_;
     changed_.wait(lock, [&] { return done_ >= wanted; });
   }
+  device_.count_wait();
   device_.check();
 }
 

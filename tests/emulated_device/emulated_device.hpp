@@ -10,6 +10,7 @@
 //   * a callback of Queue::call that uses the device
 //   * a capture of what cannot be recorded
 //
+// It can be told to get lost (Fault), as a CUDA device does after an illegal access.
 // What is found after the fact is a complaint: it fails the next call of any queue, and stays in
 // complaints(), which a test looks at in the end.
 #pragma once
@@ -39,13 +40,22 @@ enum class Reach {
   kAnybody,  // open: for work that does not go through a queue, such as a plugin's emulated kernels
 };
 
+// What of a device's work, or of the calls that wait for it, is counted.
+enum class Counted { kWork, kKernel, kCopy, kWait };
+// After `after` of those the device is lost: that one is not done, nor is any later one, callbacks
+// are not called any more, and every call fails.
+struct Fault {
+  Counted of = Counted::kWork;
+  int64_t after = -1;  // negative: never
+  std::string what = "it was lost";
+};
+
 struct EmulatedOptions {
   int64_t bytes = int64_t{256} << 20;
   WorkMode work = WorkMode::kAtOnce;
   Reach reach = Reach::kWorkOnly;
   const DeviceKernels* kernels = &reference_kernels();
-  // The work after so many is not done: the device is lost. Negative: never.
-  int64_t works_until_lost = -1;
+  Fault fault = {};
 };
 
 // Blocks of one range of addresses, with a guard behind each.
@@ -107,8 +117,14 @@ class EmulatedDevice final : public Device {
  private:
   friend class EmulatedQueue;
   // Runs one piece of work with the memory open; an error of it loses the device.
-  void run(const std::function<void()>& work);
+  void run(Counted kind, const std::function<void()>& work);
+  void count_wait();
+  // Loses the device where the options say so. Locked.
+  void count(Counted kind);
+  bool is_lost() const;
   void complain(std::string what);
+  // Throws when the device is lost.
+  void check_alive() const;
   // Throws when the device is lost, or there is a complaint that nobody was told of.
   void check() const;
   bool in_pinned(const void* p, int64_t bytes) const;
@@ -130,6 +146,7 @@ class EmulatedDevice final : public Device {
   MemoryUse use_;
   std::map<const std::byte*, int64_t> pinned_;
   int64_t pinned_bytes_ = 0, works_ = 0, open_ = 0;
+  std::map<Counted, int64_t> counts_;
   std::vector<std::string> complaints_;
   mutable size_t told_ = 0;  // complaints that a call has thrown
   std::optional<std::string> lost_;
@@ -152,10 +169,11 @@ class EmulatedQueue final : public Queue {
   void* stream() override { return this; }
 
   // `work` reads and writes device memory.
-  void submit(std::function<void()> work);
+  void submit(std::function<void()> work) { submit(Counted::kKernel, std::move(work)); }
 
  private:
   friend class EmulatedDevice;
+  void submit(Counted kind, std::function<void()> work);
   void refuse_capture() const;
   // In order with all else, outside of the device: it may wait.
   void enqueue(std::function<void()> step);

@@ -291,7 +291,7 @@ TEST_CASE("a buffer may outlive its queue") {
 
 TEST_CASE("a device that is lost fails every later call, and a work that throws loses it") {
   EmulatedOptions options;
-  options.works_until_lost = 2;
+  options.fault = {Counted::kWork, 2, "it was lost"};
   EmulatedDevice device(options);
   const auto queue = device.make_queue("test");
   const Buffer x = queue->take(64);
@@ -305,6 +305,33 @@ TEST_CASE("a device that is lost fails every later call, and a work that throws 
   EmulatedQueue failing(other);
   failing.submit([] { throw std::runtime_error("an illegal instruction"); });
   CHECK(code_of([&] { failing.finish(); }) == MOPT_DEVICE);
+}
+
+TEST_CASE("a device is lost at the kernel, copy or wait that a test names") {
+  for (const WorkMode work : {WorkMode::kAtOnce, WorkMode::kOnThread}) {
+    for (const Counted of : {Counted::kKernel, Counted::kCopy, Counted::kWait}) {
+      EmulatedOptions options = options_for(work);
+      options.fault = {of, 1, "an illegal memory access"};
+      EmulatedDevice device(options);
+      const auto queue = device.make_queue("test");
+      const Buffer x = queue->take(64), here = device.take_pinned(64);
+      bool called = false;
+      const auto round = [&] {
+        emulated_queue(*queue).submit([] {});
+        queue->copy(x.get(), here.get(), 64);
+        queue->call([&] { called = true; });
+        queue->finish();
+      };
+      round();
+      CHECK(called);
+      called = false;
+      CHECK(code_of(round) == MOPT_DEVICE);
+      CHECK(called == (of == Counted::kWait));
+      CHECK(code_of([&] { queue->take(64); }) == MOPT_DEVICE);
+      CHECK(code_of([&] { device.take_pinned(64); }) == MOPT_DEVICE);
+      CHECK(code_of([&] { queue->record(); }) == MOPT_DEVICE);
+    }
+  }
 }
 
 }  // namespace mopt::compute::test

@@ -242,10 +242,12 @@ Buffer Pool::take_huge(cudaStream_t stream, int64_t bytes) {
   {
     const std::lock_guard lock(mutex_);
     if (use_.in_use + size > use_.limit) trim_locked();
-    if (use_.in_use + size > use_.limit ||
-        cudaMallocAsync(&block, static_cast<size_t>(size), stream) != cudaSuccess) {
+    if (use_.in_use + size > use_.limit) lack(bytes);
+    const cudaError_t status = cudaMallocAsync(&block, static_cast<size_t>(size), stream);
+    if (status != cudaSuccess) {
       cudaGetLastError();
-      lack(bytes);
+      if (status == cudaErrorMemoryAllocation) lack(bytes);
+      check(status, "device memory cannot be taken");
     }
     use_.in_use += size;
     use_.peak = std::max(use_.peak, use_.in_use);

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "host/compute/architectures.hpp"
 #include "host/compute/cuda/check.hpp"
 #include "host/compute/cuda/device.hpp"
 #include "host/compute/cuda/kernels.hpp"
@@ -39,6 +40,24 @@ void check_driver() {
   }
 }
 
+// Makes the process's context. What other processes do with the device shows here.
+void claim(const DeviceInfo& info) {
+  const std::string what = info.name + " cannot be used";
+  const auto claimed = [&](cudaError_t status) {
+    if (status == cudaErrorDevicesUnavailable || status == cudaErrorDeviceAlreadyInUse)
+      not_usable(what + ": another process has it for itself",
+                 "wait for that one, choose another with --device cuda:N, or use --device cpu");
+    if (status == cudaErrorMemoryAllocation)
+      not_usable(what + ": other processes left no memory on it",
+                 "stop one, choose another with --device cuda:N, or use --device cpu");
+    check(status, what.c_str());
+  };
+  claimed(cudaSetDevice(info.index));
+  // Waiting threads sleep.
+  claimed(cudaInitDevice(info.index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid));
+  claimed(cudaFree(nullptr));
+}
+
 Device* open(int index) {
   check_driver();
   int count = 0;  // the host has seen that there are some
@@ -58,16 +77,10 @@ Device* open(int index) {
                   "CUDA " + version_text(driver),
                   properties.major * 10 + properties.minor,
                   static_cast<int64_t>(properties.totalGlobalMem)};
-  if (info.capability < kOldest) {
-    not_usable(info.name + " has compute capability " + std::to_string(properties.major) + "." +
-                   std::to_string(properties.minor) + ", expected 8.0 or newer",
-               "use --device cpu");
-  }
-  check(cudaSetDevice(index), "the device cannot be used");
-  // Waiting threads sleep; creates the context, where a device in use by one process alone shows.
-  check(cudaInitDevice(index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid),
-        "the device cannot be used");
-  check(cudaFree(nullptr), "the device cannot be used");
+  const std::string refusal =
+      why_not_served(MOPT_CUDA_ARCHITECTURES, kOldest, info.name, info.capability);
+  if (!refusal.empty()) throw Error(MOPT_DEVICE, refusal);
+  claim(info);
   return new CudaDevice(std::move(info));  // lives as long as the process
 }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # What the disk allows: one dd reads the source while another writes as much as the output holds, with
 # fsync; with the source in the page cache, and without. limits.sh SOURCE BYTES [REPEATS]
-# Also what the products of the calibration take at the rate of the same products through cuBLASLt
-# (gpu_limits.py, whose shapes are Llama-3-8B's), and the other limits of the device.
+# Also what the products of the calibration take through cuBLASLt: at the rate of short bursts
+# (gpu_limits.py, whose shapes are Llama-3-8B's) and one after the other for as long as a run (products.py),
+# and the other limits of the device.
 # Into $LIMITS (default $OUT): limits.csv (state, seconds of both, read GB/s, write GB/s), gpu_limits.jsonl,
-# limits.txt with `warm S`, `cold S`, `forward S`. The last line has these figures.
+# limits.txt with `warm S`, `cold S`, `forward S` (bursts), `products S`. The last line has these figures.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source=${1:?usage: limits.sh SOURCE BYTES [REPEATS]}
 bytes=${2:?usage: limits.sh SOURCE BYTES [REPEATS]}
@@ -74,6 +75,13 @@ PY
 }
 both() { awk -F, -v s="$1" '$1 == s {print $2}' "$csv" | median; }
 forward=$(forward_limit)
-printf 'warm %s\ncold %s\nforward %s\n' "$(both warm)" "$(both cold)" "${forward:-0}" >"$into/limits.txt"
+products=
+if [ "$device" != cpu ] && outside python3 "$here/products.py" "$layers" $((rows * seq)) 8192 "$shape" \
+  >"$scratch/products.json"; then
+  cat "$scratch/products.json" >>"$gpu"
+  products=$(value "$scratch/products.json" seconds)
+fi
+printf 'warm %s\ncold %s\nforward %s\nproducts %s\n' "$(both warm)" "$(both cold)" "${forward:-0}" \
+  "${products:-0}" >"$into/limits.txt"
 echo "limits: disk $(both warm) s warm, $(both cold) s cold for $(awk -v n="$total" -v m="$bytes" \
-  'BEGIN {printf "%.2f GB read, %.2f GB written", n / 1e9, m / 1e9}'); products ${forward:-not measured} s"
+  'BEGIN {printf "%.2f GB read, %.2f GB written", n / 1e9, m / 1e9}'); products ${forward:-not measured} s in bursts, ${products:-not measured} s one after the other"

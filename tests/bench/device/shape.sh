@@ -76,7 +76,7 @@ rm -rf "$target"
 # cell LABEL COLUMN; the time of ours includes its sync.
 column() { awk -F, -v l="$1" -v c="$2" '$1 == l {print c == 2 ? $2 + $7 : $c}' "$csv" | median; }
 spread() { awk -F, -v l="$1" '$1 == l {x = $2 + $7; if (!n++ || x < a) a = x; if (x > b) b = x} END {printf "%.1f to %.1f", a, b}' "$csv"; }
-seconds() { value "$reports/ours_warm_1.json" "seconds.$1" | awk '{printf "%.1f", $1}'; }
+seconds() { value "$reports/ours_warm_1.json" "seconds.$1" | awk '{printf "%.2f", $1}'; }
 {
   echo "| $recipe, $layers layers, $rows x $seq tokens | s (spread) | VmHWM MiB | own MiB | device MiB | out GB |"
   echo "|---|---|---|---|---|---|"
@@ -102,6 +102,8 @@ awk -v shape="$shape" -v layers="$layers" -v tokens=$((rows * seq)) -v s="$(seco
   flop = 2 * tokens * layers * x[1] * (2 * x[1] + 2 * kv + 3 * x[2])
   if (s > 0) printf "forward: %.3g TFLOP of products in %.1f s, %.0f TFLOP/s\n", flop / 1e12, s, flop / 1e12 / s}'
 limit() { sed -n "s/^$1 //p" "$reports/limits.txt"; }
+awk -v s="$(seconds forward)" -v bursts="$(limit forward)" -v products="$(limit products)" 'BEGIN {
+  if (s > 0 && products > 0) printf "forward: %.0f %% of the rate of its products alone, %.0f %% of that in bursts\n", 100 * products / s, 100 * bursts / s}'
 for state in warm cold; do
   awk -v t="$(column ours_$state 2)" -v disk="$(limit $state)" -v forward="$(seconds forward)" -v s=$state \
     'BEGIN {most = disk > forward ? disk : forward; if (most > 0) printf \

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # SmolLM2-135M on the device against the CPU, every recipe of the library: one without data gives the same
-# bytes on both; one with data gives the same bytes twice on the device, and a perplexity within 0.2 % of the
-# CPU's. Every output is verified.
+# bytes on both; one with data gives the same bytes twice on the device, the CPU's bytes in every tensor but
+# the scales of inputs, those within SCALES, and a perplexity within 0.2 % of the CPU's or, where more, within
+# what the CPU's own output differs when it is evaluated on the device in place of the CPU: the order of sums
+# alone moves four-bit activations of so small a model by 1 %. Every output is verified.
 #   smollm2.sh keep DIR       puts the pieces below DIR (gather.sh made them) aside, one call after the other
 #   smollm2.sh [RECIPE...]    joins them, converts to BF16 and runs (all recipes of general/ but base)
-# ROWS (32 unless set) calibration rows; EVAL_TOKENS (20480). $OUT/smollm2.csv, one line a recipe.
+# ROWS (32 unless set) calibration rows; EVAL_TOKENS (65536); SCALES (0.05). $OUT/smollm2.csv, one line a
+# recipe: how many scales of inputs differ and by how much at most stands there too.
 ROWS=${ROWS:-32}
 SEQ=${SEQ:-512}
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -24,13 +27,15 @@ if [ ! -f "$model/config.json" ]; then
 fi
 ids_file=$peers/smollm2_ids.safetensors
 csv=$out/smollm2.csv
-echo recipe,kind,cpu_s,device_s,bytes,perplexity_cpu,perplexity_device,result >"$csv"
+echo recipe,kind,cpu_s,device_s,bytes,perplexity_cpu,perplexity_device,evaluated_on_cpu,scales,result >"$csv"
+eval_tokens=${EVAL_TOKENS:-65536}
 
 # quantize DEVICE FOLDER
 quantize() {
   "$host" --recipe "$recipe" --model "$model" --output "$scratch/$2" --overwrite --device "$1" --quiet \
     --set "calibration.data=$ids_file:calib_ids" --set "calibration.samples=$rows" \
-    --set "calibration.seq_len=$seq" >"$scratch/$2.log" 2>&1 || { cat "$scratch/$2.log" >&2; return 1; }
+    --set "calibration.seq_len=$seq" "${settings[@]}" >"$scratch/$2.log" 2>&1 ||
+    { head -n 3 "$scratch/$2.log" >&2; return 1; }
   "$host" verify "$scratch/$2" --quiet >"$scratch/$2.log" 2>&1 || { cat "$scratch/$2.log" >&2; return 1; }
 }
 # The files that engines load.
@@ -40,18 +45,38 @@ same() {
     if [ -f "$file" ]; then cmp -s "$file" "$scratch/$2/$(basename "$file")" || return 1; fi
   done
 }
+# Of two outputs: nothing but scales of inputs may differ. Prints "DIFFERENT of ALL, at most PART"; 1 when
+# another tensor differs or a scale does by more than SCALES.
+scales() {
+  python3 - "$scratch/$1/model.safetensors" "$scratch/$2/model.safetensors" "${SCALES:-0.05}" <<'PY'
+import json, struct, sys
+def tensors(path):
+    data = open(path, "rb").read()
+    at = 8 + struct.unpack("<Q", data[:8])[0]
+    return {name: data[at + t["data_offsets"][0]:at + t["data_offsets"][1]]
+            for name, t in json.loads(data[8:at]).items() if name != "__metadata__"}
+a, b = tensors(sys.argv[1]), tensors(sys.argv[2])
+scale = [n for n in a if n.endswith(("input_scale", "k_scale", "v_scale"))]
+other = [n for n in a if n not in scale and a[n] != b.get(n)]
+off = [abs(struct.unpack("<f", b[n])[0] / struct.unpack("<f", a[n])[0] - 1) for n in scale]
+print(f"{sum(x > 0 for x in off)} of {len(off)} at most {max(off, default=0):.4f}")
+for name in other[:5]:
+    print(name, "has other bytes", file=sys.stderr)
+sys.exit(bool(other) or a.keys() != b.keys() or max(off, default=0) > float(sys.argv[3]))
+PY
+}
 perplexity() {
-  "$host" eval "$scratch/$2" --ids "$ids_file:eval_ids" --max-tokens "${EVAL_TOKENS:-20480}" --device "$1" \
+  "$host" eval "$scratch/$2" --ids "$ids_file:eval_ids" --max-tokens "$eval_tokens" --device "$1" \
     --json --quiet >"$scratch/eval.json" && value "$scratch/eval.json" perplexity
 }
 # The words after `recipe,kind` of one line.
 compare() {
-  local begin cpu_s device_s a=- b=- result=same bytes
+  local begin cpu_s device_s a=- b=- c=- moved=- result=same bytes
   begin=$(now)
-  quantize cpu smol_cpu || { echo "-,-,-,-,-,-,FAILED on the cpu"; return; }
+  quantize cpu smol_cpu || { echo "-,-,-,-,-,-,-,-,FAILED on the cpu"; return; }
   cpu_s=$(since "$begin")
   begin=$(now)
-  quantize "$device" smol_one || { echo "-,$cpu_s,-,-,-,-,FAILED on the device"; return; }
+  quantize "$device" smol_one || { echo "-,$cpu_s,-,-,-,-,-,-,FAILED on the device"; return; }
   device_s=$(since "$begin")
   if [ -z "$(value "$scratch/smol_cpu/mopt/report.json" calibration)" ]; then
     kind=weights
@@ -61,13 +86,16 @@ compare() {
     quantize "$device" smol_two || result="FAILED on the device"
     same smol_one smol_two || result="FAILED two runs differ"
     # Both on one device: the difference is the checkpoints', not the evaluation's.
+    moved=$(scales smol_cpu smol_one) || result="FAILED other tensors, or scales, than on the cpu"
     a=$(perplexity "$device" smol_cpu)
     b=$(perplexity "$device" smol_one)
-    awk -v a="$a" -v b="$b" 'BEGIN {d = b / a - 1; exit !(d < 0.002 && d > -0.002)}' ||
-      result="FAILED perplexity is more than 0.2 % off"
+    c=$(perplexity cpu smol_cpu)
+    awk -v a="$a" -v b="$b" -v c="$c" 'function off(x, y) {return x > y ? x / y - 1 : y / x - 1}
+      BEGIN {exit !(off(a, b) < 0.002 || off(a, b) <= off(a, c))}' ||
+      result="FAILED perplexity is off by more than 0.2 % and than its own noise"
   fi
   bytes=$(value "$scratch/smol_one/mopt/report.json" output.bytes)
-  echo "$kind,$cpu_s,$device_s,$bytes,$a,$b,$result"
+  echo "$kind,$cpu_s,$device_s,$bytes,$a,$b,$c,$moved,$result"
 }
 machine
 if [ $# -eq 0 ]; then
@@ -76,12 +104,15 @@ if [ $# -eq 0 ]; then
   done
 fi
 for recipe in "$@"; do
+  # Its block does not divide this model's 576 columns.
+  settings=()
+  if [ "$recipe" = int4_wo ]; then settings=(--set format.int4_block.block=64); fi
   echo "$recipe,$(compare)" | tee -a "$csv"
 done
 # The source itself, evaluated on both.
-echo "source: perplexity $("$host" eval "$model" --ids "$ids_file:eval_ids" --max-tokens "${EVAL_TOKENS:-20480}" \
+echo "source: perplexity $("$host" eval "$model" --ids "$ids_file:eval_ids" --max-tokens "$eval_tokens" \
   --device cpu --json --quiet | python3 -c 'import json, sys; print(json.load(sys.stdin)["perplexity"])') on cpu, $(
-  "$host" eval "$model" --ids "$ids_file:eval_ids" --max-tokens "${EVAL_TOKENS:-20480}" --device "$device" --json --quiet |
+  "$host" eval "$model" --ids "$ids_file:eval_ids" --max-tokens "$eval_tokens" --device "$device" --json --quiet |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["perplexity"])') on $device"
 bad=$(grep -c FAILED "$csv" || :)
 echo "$(($(wc -l <"$csv") - 1)) recipes, $bad failed"
