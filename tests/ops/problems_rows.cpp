@@ -162,6 +162,7 @@ void rms_norm_problems(const Problems& p, const Emit& emit) {
 }
 void rms_norm_layer(const Emit& emit) {
   emit_layer(emit, rms_norm_case({kBf16, kBatchTokens, kC}, 1), "bf16 [8192, 4096]");
+  emit_layer(emit, rms_norm_case({kBf16, kManyTokens, kWideC}, 1), "bf16 [32768, 8192]");
 }
 
 void rope_problems(const Problems& p, const Emit& emit) {
@@ -181,6 +182,8 @@ void rope_problems(const Problems& p, const Emit& emit) {
 void rope_layer(const Emit& emit) {
   emit_layer(emit, rope_case({kBf16, kBatchTokens / kT, kT, kH, kD, kD / 2}, 1),
              "bf16 [16, 512, 32, 128]");
+  emit_layer(emit, rope_case({kBf16, kManyTokens / kT, kT, kWideC / kD, kD, kD / 2}, 1),
+             "bf16 [64, 512, 64, 128]");
 }
 
 void kv_append_problems(const Problems& p, const Emit& emit) {

@@ -27,7 +27,7 @@ constexpr double kComputeBound = 100;
 
 // Weights that encoders are timed with: the 8B shape's largest, and the 70B shape's, where starting
 // a kernel no longer counts.
-constexpr std::array<std::array<int64_t, 2>, 2> kWeights{{{kF, kC}, {28672, 8192}}};
+constexpr std::array<std::array<int64_t, 2>, 2> kWeights{{{kF, kC}, {kWideF, kWideC}}};
 
 // Of one call: until the target is done, and until the call returns.
 struct Seconds {
