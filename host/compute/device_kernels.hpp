@@ -9,6 +9,7 @@
 #include "host/compute/device.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
+#include "host/compute/gate/gate.hpp"
 #include "host/compute/kv_append/kv_append.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/nll/nll.hpp"
@@ -42,6 +43,7 @@ struct DeviceKernels {
   DeviceRows<CastProblem> cast;
   DeviceRows<ElementwiseProblem> elementwise;
   DeviceRows<EmbeddingProblem> embedding;
+  DeviceRows<GateProblem> gate;
   DeviceRows<KvAppendProblem> kv_append;
   DeviceRows<LinearCall> linear;
   DeviceRows<NllOnDevice> nll;
@@ -59,6 +61,7 @@ void for_each_table(const DeviceKernels& k, Fn&& fn) {
   fn(k.cast);
   fn(k.elementwise);
   fn(k.embedding);
+  fn(k.gate);
   fn(k.kv_append);
   fn(k.linear);
   fn(k.nll);

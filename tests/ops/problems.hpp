@@ -25,6 +25,8 @@ void rope_problems(const Problems&, const Emit&);
 void rope_layer(const Emit&);
 void nll_problems(const Problems&, const Emit&);
 void nll_layer(const Emit&);
+void gate_problems(const Problems&, const Emit&);
+void gate_layer(const Emit&);
 void kv_append_problems(const Problems&, const Emit&);
 void kv_append_layer(const Emit&);
 void linear_problems(const Problems&, const Emit&);
@@ -62,6 +64,14 @@ struct Label {
   int64_t shift = 0;
   std::string text() const;
 };
+
+// Parts of a range, at the beginning of which none was seen.
+inline constexpr DLDataType kWords = {kDLUInt, 32, 1};
+inline Operand range_parts() {
+  return in_out(zeros(kWords, {compute::kRangeParts}));
+}
+// What the parts say, whichever of them hold it.
+std::string judge_range(const HostTensor& got, const HostTensor& expected);
 
 void set_tolerance(Case&, std::string_view op, DLDataType, float scale = 1);
 // Bytes of all operands.

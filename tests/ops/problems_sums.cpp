@@ -52,28 +52,13 @@ Case absmax_case(const Tensors& t, uint64_t seed) {
   return c;
 }
 
-// What the parts say, whichever of them hold it.
-std::string judge_range(std::span<const HostTensor> got, std::span<const HostTensor> expected) {
-  const auto found = [](const HostTensor& t) {
-    std::vector<uint32_t> parts(t.bytes.size() / 4);
-    std::memcpy(parts.data(), t.bytes.data(), t.bytes.size());
-    return compute::range_of(parts);
-  };
-  const compute::RangeFound a = found(got[0]), b = found(expected[0]);
-  const bool equal = a.absmax == b.absmax || (std::isnan(a.absmax) && std::isnan(b.absmax));
-  if (equal && a.seen == b.seen) return {};
-  return "found " + std::to_string(a.absmax) + ", expected " + std::to_string(b.absmax);
-}
-
-constexpr DLDataType kWords = {kDLUInt, 32, 1};
-
 // Two tensors one after the other, since parts are raised.
 Case range_case(const Tensors& t, uint64_t seed) {
   Case c;
   c.label = Label{"range", t.dtype, {t.n}, t.content, t.shift}.text();
   c.operands = {in(filled(t.dtype, {t.n}, {t.content, seed, 1.0f, t.rarity}), t.shift),
                 in(filled(t.dtype, {t.n}, {Content::kNoise, seed + 100, 2.0f}), t.shift),
-                in_out(zeros(kWords, {compute::kRangeParts}))};
+                range_parts()};
   c.run = [](std::span<const View> v, const Options& options) {
     for (const View& x : v.first(2))
       compute::range({x, v[2].as<uint32_t>()}, options);
@@ -88,7 +73,9 @@ Case range_case(const Tensors& t, uint64_t seed) {
     }
     v[2].as<uint32_t>()[0] = most;
   };
-  c.judge = judge_range;
+  c.judge = [](std::span<const HostTensor> got, std::span<const HostTensor> expected) {
+    return judge_range(got[0], expected[0]);
+  };
   return c;
 }
 

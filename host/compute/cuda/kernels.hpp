@@ -10,6 +10,7 @@ DeviceRows<AttentionProblem> attention_rows();
 DeviceRows<CastProblem> cast_rows();
 DeviceRows<ElementwiseProblem> elementwise_rows();
 DeviceRows<EmbeddingProblem> embedding_rows();
+DeviceRows<GateProblem> gate_rows();
 DeviceRows<KvAppendProblem> kv_append_rows();
 DeviceRows<LinearCall> linear_rows();
 DeviceRows<NllOnDevice> nll_rows();
