@@ -38,6 +38,9 @@ void attention_layer(const Emit&);
 // of a sequence.
 inline constexpr int64_t kC = 4096, kF = 14336, kV = 128256, kH = 32, kK = 8, kD = 128;
 inline constexpr int64_t kBatchTokens = 8192, kT = 512;
+// The 70B shape: hidden and feed-forward; and tokens enough that starting a kernel does not count,
+// nor what a cache holds.
+inline constexpr int64_t kWideC = 8192, kWideF = 28672, kManyTokens = 32768;
 
 // Columns that vectors, packs and tiles do not divide, and the widest there are.
 std::vector<int64_t> awkward_columns(Extent);

@@ -213,6 +213,8 @@ void elementwise_problems(const Problems& p, const Emit& emit) {
 void elementwise_layer(const Emit& emit) {
   const Elements hidden{kBf16, kBatchTokens * kC, Content::kNoise, 0, 1};
   emit_layer(emit, elementwise_case(Elementwise::kAdd, hidden), "add bf16 [8192, 4096]");
+  const Elements many{kBf16, kManyTokens * kWideC, Content::kNoise, 0, 1};
+  emit_layer(emit, elementwise_case(Elementwise::kAdd, many), "add bf16 [32768, 8192]");
   const Elements wide{kBf16, kBatchTokens * kF, Content::kNoise, 0, 1};
   emit_layer(emit, elementwise_case(Elementwise::kMul, wide), "mul bf16 [8192, 14336]");
 }
@@ -228,6 +230,8 @@ void cast_problems(const Problems& p, const Emit& emit) {
 void cast_layer(const Emit& emit) {
   emit_layer(emit, cast_case(kBf16, {kF32, kF * kC, Content::kNoise, 0, 1}),
              "f32 to bf16 [14336, 4096]");
+  emit_layer(emit, cast_case(kBf16, {kF32, kWideF * kWideC, Content::kNoise, 0, 1}),
+             "f32 to bf16 [28672, 8192]");
   emit_layer(emit, cast_case(kBf16, {kF16, kF * kC, Content::kNoise, 0, 1}),
              "f16 to bf16 [14336, 4096]");
 }

@@ -1,6 +1,8 @@
 // rms_norm, rope, kv_append, nll: each row by itself.
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "tests/ops/problems.hpp"
 
@@ -172,15 +174,19 @@ void rms_norm_problems(const Problems& p, const Emit& emit) {
   }
 }
 void rms_norm_layer(const Emit& emit) {
-  Case c = rms_norm_case({kBf16, kBatchTokens, kC}, 1);
-  c.operands.pop_back();
-  c.bytes = 2.0 * static_cast<double>(c.operands[1].tensor.bytes.size());
-  for (const bool ranged : {false, true}) {
-    c.run = [ranged](std::span<const View> v, const Options& options) {
-      const bool parts = ranged && options.queue != nullptr;
-      compute::rms_norm({v[1], v[0], 1e-5f, v[2], parts ? v[3].as<uint32_t>() : nullptr}, options);
-    };
-    emit_layer(emit, c, ranged ? "with range bf16 [8192, 4096]" : "bf16 [8192, 4096]");
+  for (const auto& [tokens, cols] : {std::pair{kBatchTokens, kC}, std::pair{kManyTokens, kWideC}}) {
+    Case c = rms_norm_case({kBf16, tokens, cols}, 1);
+    c.operands.pop_back();
+    c.bytes = 2.0 * static_cast<double>(c.operands[1].tensor.bytes.size());
+    for (const bool ranged : {false, true}) {
+      c.run = [ranged](std::span<const View> v, const Options& options) {
+        const bool parts = ranged && options.queue != nullptr;
+        compute::rms_norm({v[1], v[0], 1e-5f, v[2], parts ? v[3].as<uint32_t>() : nullptr},
+                          options);
+      };
+      const std::string label = "bf16 " + shape_text(std::array{tokens, cols});
+      emit_layer(emit, c, ranged ? "with range " + label : label);
+    }
   }
 }
 
@@ -201,6 +207,8 @@ void rope_problems(const Problems& p, const Emit& emit) {
 void rope_layer(const Emit& emit) {
   emit_layer(emit, rope_case({kBf16, kBatchTokens / kT, kT, kH, kD, kD / 2}, 1),
              "bf16 [16, 512, 32, 128]");
+  emit_layer(emit, rope_case({kBf16, kManyTokens / kT, kT, kWideC / kD, kD, kD / 2}, 1),
+             "bf16 [64, 512, 64, 128]");
 }
 
 void kv_append_problems(const Problems& p, const Emit& emit) {

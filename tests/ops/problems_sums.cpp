@@ -133,18 +133,23 @@ void absmax_problems(const Problems& p, const Emit& emit) {
 }
 void absmax_layer(const Emit& emit) {
   emit_layer(emit, absmax_case({kBf16, kF * kC}, 1), "absmax bf16 [14336, 4096]");
+  emit_layer(emit, absmax_case({kBf16, kWideF * kWideC}, 1), "absmax bf16 [28672, 8192]");
 }
 
 void range_problems(const Problems& p, const Emit& emit) {
   for_each_tensor(p, [&](const Tensors& t) { emit(range_case(t, p.seed)); });
 }
 void range_layer(const Emit& emit) {
-  Case c = range_case({kBf16, kBatchTokens * kC}, 1);
-  c.operands.erase(c.operands.begin() + 1);
-  c.run = [](std::span<const View> v, const Options& options) {
-    compute::range({v[0], v[1].as<uint32_t>()}, options);
+  const auto one = [&](int64_t elements, const std::string& label) {
+    Case c = range_case({kBf16, elements}, 1);
+    c.operands.erase(c.operands.begin() + 1);
+    c.run = [](std::span<const View> v, const Options& options) {
+      compute::range({v[0], v[1].as<uint32_t>()}, options);
+    };
+    emit_layer(emit, std::move(c), label);
   };
-  emit_layer(emit, std::move(c), "range bf16 [8192, 4096]");
+  one(kBatchTokens * kC, "range bf16 [8192, 4096]");
+  one(kManyTokens * kWideC, "range bf16 [32768, 8192]");
 }
 
 void squared_error_problems(const Problems& p, const Emit& emit) {
@@ -157,11 +162,15 @@ void squared_error_problems(const Problems& p, const Emit& emit) {
   });
 }
 void squared_error_layer(const Emit& emit) {
-  Case c = squared_error_case({kBf16, kF * kC}, kBf16, 1);
-  c.run = [](std::span<const View> v, const Options& options) {
-    compute::squared_error({v[0], v[1], v[2].as<double>()}, options);
+  const auto one = [&](int64_t elements, const std::string& label) {
+    Case c = squared_error_case({kBf16, elements}, kBf16, 1);
+    c.run = [](std::span<const View> v, const Options& options) {
+      compute::squared_error({v[0], v[1], v[2].as<double>()}, options);
+    };
+    emit_layer(emit, std::move(c), label);
   };
-  emit_layer(emit, std::move(c), "bf16 and bf16 [14336, 4096]");
+  one(kF * kC, "bf16 and bf16 [14336, 4096]");
+  one(kWideF * kWideC, "bf16 and bf16 [28672, 8192]");
 }
 
 }  // namespace mopt::ops
