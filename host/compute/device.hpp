@@ -30,8 +30,9 @@ struct DeviceInfo {
 struct MemoryUse {
   int64_t in_use = 0;  // bytes taken from the device, in buffers or kept for the next
   int64_t peak = 0;
-  int64_t limit = 0;  // no more are taken
-  int64_t room = 0;   // what can still be taken, by the limit and by what the device has left
+  int64_t limit = 0;   // no more are taken
+  int64_t room = 0;    // what can still be taken, by the limit and by what the device has left
+  int64_t wanted = 0;  // bytes in use, had the last take that was refused been possible
 };
 
 // A point in a queue's work. [any thread]

@@ -10,6 +10,7 @@
 #include "host/compute/divergence/divergence.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
+#include "host/compute/gate/gate.hpp"
 #include "host/compute/kv_append/kv_append.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/nll/nll.hpp"
@@ -44,6 +45,7 @@ struct DeviceKernels {
   DeviceRows<DivergenceProblem> divergence;
   DeviceRows<ElementwiseProblem> elementwise;
   DeviceRows<EmbeddingProblem> embedding;
+  DeviceRows<GateProblem> gate;
   DeviceRows<KvAppendProblem> kv_append;
   DeviceRows<LinearCall> linear;
   DeviceRows<NllOnDevice> nll;
@@ -62,6 +64,7 @@ void for_each_table(const DeviceKernels& k, Fn&& fn) {
   fn(k.divergence);
   fn(k.elementwise);
   fn(k.embedding);
+  fn(k.gate);
   fn(k.kv_append);
   fn(k.linear);
   fn(k.nll);

@@ -30,6 +30,8 @@ inline constexpr Tolerance kTolerances[] = {
     {"kv_append", kBf16, 0.0f, 0.0f},     // a copy
     {"activation", kF32, 2e-6f, 4e-7f},   // exp and erf within 2 ulp; 1 + erf(-3) has few bits left
     {"activation", kBf16, 8e-3f, 4e-7f},  // the same, before one rounding: one step
+    {"gate", kF32, 2e-6f, 2e-6f},         // as activation; the absolute part times a factor of 4
+    {"gate", kBf16, 1.6e-2f, 2e-6f},      // two roundings, each may fall one step apart
     {"elementwise", kF32, 0.0f, 0.0f},    // one IEEE operation
     {"elementwise", kBf16, 0.0f, 0.0f},   // one IEEE operation and one rounding
     {"nll", kF32, 1e-6f, 1e-6f},          // exp within 2 ulp, sum in fp64

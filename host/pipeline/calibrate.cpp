@@ -122,12 +122,15 @@ text::Rows calibration_rows(const Calibration& calibration, const Checkpoint& so
                          id_opener(source.registry()));
 }
 
+CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, ForwardOptions options)
+    : CalibrationPass(job, std::move(rows), std::move(options), Batches()) {}
+
 CalibrationPass::CalibrationPass(const Prepared& job, TokenRows rows, ForwardOptions options,
-                                 int64_t batch_tokens)
+                                 Batches batches)
     : job_(job),
       options_(std::move(options)),
       stream_(job.source->required_graph(), std::move(rows),
-              {options_.dtype, options_.on_device, batch_tokens}) {}
+              {options_.dtype, options_.on_device, batches.tokens, std::move(batches.resting)}) {}
 
 // [any thread, one row at a time]
 void CalibrationPass::look(Observed::Seen& seen, const RowBatch& rows, const View& x) {
@@ -142,7 +145,8 @@ void CalibrationPass::look(Observed::Seen& seen, const RowBatch& rows, const Vie
 
 void CalibrationPass::look_on_device(Observed::Seen& seen, const RowBatch& rows, const View& x) {
   compute::Queue& queue = options_.on_device->queue();
-  compute::range({x, reinterpret_cast<uint32_t*>(seen.parts.get())}, options_.kernels);
+  if (!seen.found)
+    compute::range({x, reinterpret_cast<uint32_t*>(seen.parts.get())}, options_.kernels);
   if (rows.first != 0 || seen.sample) return;
   const int64_t tokens = std::min(plan::kSampleTokens, x.rows() / static_cast<int64_t>(rows.count));
   const std::array<int64_t, 2> extents{tokens, x.columns()};
@@ -165,6 +169,7 @@ void CalibrationPass::begin_looking(Observed& observed, ForwardOptions& options)
     }
     seen.parts = options_.on_device->queue().take(kBytes);
     options_.on_device->queue().zero(seen.parts.get(), kBytes);
+    options.ranges[site.value] = reinterpret_cast<uint32_t*>(seen.parts.get());
     seen.copied = options_.on_device->device().take_pinned(kBytes);
   }
 }
@@ -178,6 +183,8 @@ Observed CalibrationPass::run_block(Observe observe, Param param) {
   if (observe == Observe::kYes) begin_looking(observed, options);
   if (observed.block == job_.plan.last_forward_block) options.wanted.emplace();
   const BlockProgram program(*job_.source, static_cast<size_t>(observed.block), options);
+  for (auto& [v, seen] : observed.seen)
+    seen.found = program.finds_range(v);
   if (options_.on_device != nullptr) observed.begun = options_.on_device->queue().record();
   stream_.run(program, [&](const RowBatch& rows, ValueId v, const View& x) {
     look(observed.seen.at(v), rows, x);

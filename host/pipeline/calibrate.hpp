@@ -39,6 +39,7 @@ struct Observed {
     Tensor sample;  // the first tokens of row 0, where the block ran
     // On a device: the parts of the range there, and their copy here.
     compute::Buffer parts, copied;
+    bool found = false;  // the forward itself raises the parts
   };
   int block = -1;
   std::map<graph::ValueId, Seen> seen;
@@ -47,7 +48,13 @@ struct Observed {
 
 class CalibrationPass {
  public:
-  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions, int64_t batch_tokens = 1);
+  // On a device: what runs together, and where it rests between two blocks.
+  struct Batches {
+    int64_t tokens = 1;
+    Resting resting = {};
+  };
+  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions);
+  CalibrationPass(const Prepared&, TokenRows rows, ForwardOptions, Batches);
 
   RowStream& stream() { return stream_; }
   const RowStream& stream() const { return stream_; }

@@ -50,7 +50,9 @@ DeviceQueues::DeviceQueues(compute::Device& device, Services& services)
     : copies(device.make_queue("copies"), services),
       compute(device.make_queue("compute"), services),
       encode(device.make_queue("encode"), services),
-      aside(device.make_queue("aside"), services) {}
+      aside(device.make_queue("aside"), services),
+      activations_in(device.make_queue("activations in")),
+      activations_out(device.make_queue("activations out")) {}
 
 // Parts in the device's memory, their copies on the CPU, errors on their way.
 struct DeviceLoop::Made {
@@ -211,9 +213,10 @@ void DeviceLoop::run_steps() {
       const Timeline::Scope scope(&tools_.timeline, Phase::kWaitRead, loaded->unit_name());
       loaded->wait();
     }
-    Observed observed = forward(*loaded);
+    std::future<Observed> observed = begin_forward(*loaded);
     if (before) finish(*std::exchange(before, std::nullopt));
-    before.emplace(Forwarded{std::move(loaded), std::move(observed)});
+    Observed found = observed.get();
+    before.emplace(Forwarded{std::move(loaded), std::move(found)});
     tell();
     aside_.rethrow();
     if (!tools_.wants_pause() || i + 1 == steps.size()) continue;
@@ -223,6 +226,16 @@ void DeviceLoop::run_steps() {
   }
   if (before) finish(*std::move(before));
   drain();
+}
+
+// On a thread of its own, which has the queues of the pass until then: it may have to wait for
+// activations from the disk.
+std::future<Observed> DeviceLoop::begin_forward(LoadedStep& loaded) {
+  return std::async(loaded.step().block < 0 ? std::launch::deferred : std::launch::async,
+                    [this, &loaded] {
+                      if (loaded.step().block >= 0) pthread_setname_np(pthread_self(), "forward");
+                      return forward(loaded);
+                    });
 }
 
 Observed DeviceLoop::forward(LoadedStep& loaded) {

@@ -10,6 +10,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <thread>
 
 namespace mopt::pipeline {
@@ -17,6 +18,8 @@ namespace mopt::pipeline {
 // The queues of a run; each works while the others do.
 struct DeviceQueues {
   OnDevice copies, compute, encode, aside;
+  // Activations on their way from and to where they rest.
+  std::unique_ptr<compute::Queue> activations_in, activations_out;
   DeviceQueues(compute::Device&, Services&);
 };
 
@@ -76,6 +79,7 @@ class DeviceLoop {
   std::vector<DeviceStep> steps() const;
   void run_steps();
   Observed forward(LoadedStep&);
+  std::future<Observed> begin_forward(LoadedStep&);
   void finish(Forwarded);
   void drain();
   Calibrated solve(Forwarded&);

@@ -48,6 +48,14 @@ Delivered await_read(std::future<Delivered>& read, compute::Queue& queue) {
   return read.get();
 }
 
+LoadedStep::~LoadedStep() {
+  for (auto& [source, read] : reads_) {
+    if (!read.valid()) continue;
+    reader_->cancel();
+    read.wait();
+  }
+}
+
 void LoadedStep::wait() {
   for (auto& [source, read] : reads_)
     weights_.at(source).scan.sha256 = await_read(read, copies_->queue()).sha256;
@@ -87,6 +95,7 @@ std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
   auto loaded = std::make_unique<LoadedStep>();
   loaded->step_ = step;
   loaded->copies_ = &copies_;
+  loaded->reader_ = &*reader_;
   const graph::Model* graph = job_.source->graph();
   const plan::Unit* unit = step.unit == nullptr ? unit_of(step.block) : step.unit;
   if (unit != nullptr) loaded->unit_name_ = unit->name;

@@ -35,6 +35,11 @@ Delivered await_read(std::future<Delivered>&, compute::Queue&);
 
 class LoadedStep {
  public:
+  LoadedStep() = default;
+  LoadedStep(const LoadedStep&) = delete;
+  LoadedStep& operator=(const LoadedStep&) = delete;
+  // Only a failure leaves reads behind: they are cancelled before its memory goes.
+  ~LoadedStep();
   const DeviceStep& step() const { return step_; }
   // Of the step, or of the block that is only forwarded.
   std::string_view unit_name() const { return unit_name_; }
@@ -49,6 +54,7 @@ class LoadedStep {
   DeviceStep step_;
   std::string_view unit_name_;
   OnDevice* copies_ = nullptr;
+  ReadAhead* reader_ = nullptr;
   std::map<std::string, WeightOnDevice> weights_;
   std::map<std::string, std::future<Delivered>> reads_;
   compute::EventPtr ready_;

@@ -6,6 +6,7 @@
 #include "host/compute/activation/activation.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
+#include "host/compute/gate/gate.hpp"
 #include "host/compute/kv_append/kv_append.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/compute/rms_norm/rms_norm.hpp"
@@ -180,9 +181,50 @@ void BlockProgram::select_ops() {
       needed[v] = true;
     Step step;
     step.op = &op;
+    step.in = op.in;
     steps_.push_back(std::move(step));
   }
   std::reverse(steps_.begin(), steps_.end());
+  if (joins_gates()) join_gates();
+}
+
+// Whoever asks for a kernel of one half gets it.
+bool BlockProgram::joins_gates() const {
+  bool halves = false;
+  for (const std::string& name : options_.kernels.forced) {
+    if (name.starts_with("gate.")) return true;
+    halves = halves || name.starts_with("activation.") || name.starts_with("elementwise.");
+  }
+  return !halves;
+}
+
+// The step of an activation whose value is needed once, as a factor; or null.
+BlockProgram::Step* BlockProgram::maker_of_factor(ValueId v) {
+  if (contains(wanted_, v) || contains(options_.observed, v)) return nullptr;
+  int64_t uses = 0;
+  for (const Step& step : steps_)
+    uses += std::count(step.in.begin(), step.in.end(), v);
+  const auto maker = std::find_if(steps_.begin(), steps_.end(), [&](const Step& step) {
+    return step.op->out == v && step.op->kind == OpKind::kActivation;
+  });
+  return uses == 1 && maker != steps_.end() ? &*maker : nullptr;
+}
+
+void BlockProgram::join_gates() {
+  std::vector<const Op*> joined;
+  for (Step& step : steps_) {
+    if (step.op->kind != OpKind::kMul) continue;
+    for (const size_t side : {0, 1}) {
+      const Step* maker = maker_of_factor(step.in[side]);
+      if (maker == nullptr) continue;
+      joined.push_back(step.activation = maker->op);
+      step.in = {maker->in[0], step.in[1 - side]};
+      break;
+    }
+  }
+  std::erase_if(steps_, [&](const Step& step) {
+    return std::find(joined.begin(), joined.end(), step.op) != joined.end();
+  });
 }
 
 void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
@@ -207,7 +249,7 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
     checkpoint.release(name);
     return;
   }
-  for (const ValueId v : op.in) {
+  for (const ValueId v : step.in) {
     if (graph_.values[v].param < 0 || params_.contains(v)) continue;
     auto [name, param] = load(v);
     if (param.owned) {
@@ -224,7 +266,7 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
 void BlockProgram::prepare_on_device(const Checkpoint& checkpoint, Step& step) {
   const Op& op = *step.op;
   step.formats.resize(op.in.size());
-  for (const ValueId v : op.in) {
+  for (const ValueId v : step.in) {
     if (graph_.values[v].param < 0 || params_.contains(v)) continue;
     const View view = options_.param(graph_.param_of(v)->name);
     weight_bytes_ += view.bytes();
@@ -261,7 +303,7 @@ void BlockProgram::find_last_uses() {
   for (const ValueId v : wanted_)
     kept[v] = true;
   for (size_t i = steps_.size(); i-- > 0;) {
-    for (const ValueId v : steps_[i].op->in) {
+    for (const ValueId v : steps_[i].in) {
       if (kept[v] || graph_.values[v].param >= 0) continue;
       kept[v] = true;
       steps_[i].last_used.push_back(v);
@@ -287,6 +329,18 @@ bool BlockProgram::repeatable() const {
     }
   }
   return true;
+}
+
+bool BlockProgram::finds_range(ValueId v) const {
+  return std::any_of(steps_.begin(), steps_.end(), [&](const Step& step) {
+    const bool raises = step.op->kind == OpKind::kRmsNorm || step.activation != nullptr;
+    return raises && step.op->out == v && options_.ranges.contains(v);
+  });
+}
+
+uint32_t* BlockProgram::parts_of(const Step& step) const {
+  const auto found = options_.ranges.find(step.op->out);
+  return found == options_.ranges.end() ? nullptr : found->second;
 }
 
 const View& BlockProgram::param(ValueId v) const {
@@ -316,7 +370,7 @@ std::shared_ptr<std::byte> BlockProgram::reusable(const State& s, const Step& st
                            kind == OpKind::kMul || kind == OpKind::kRope ||
                            kind == OpKind::kRmsNorm;
   if (options_.on_device == nullptr || !elementwise) return nullptr;
-  for (const ValueId v : step.op->in) {
+  for (const ValueId v : step.in) {
     const auto value = s.values.find(v);
     if (value == s.values.end() || !contains(step.last_used, v)) continue;
     const LiveValue& live = value->second;
@@ -360,7 +414,7 @@ View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputForm
 }
 
 View BlockProgram::operand(State& s, const Step& step, size_t index) const {
-  const ValueId v = step.op->in[index];
+  const ValueId v = step.in[index];
   if (graph_.values[v].param >= 0) return param(v);
   if (v == graph_.inputs.find("ids")->second) return s.call.ids;
   if (v == graph_.inputs.find("positions")->second) return s.call.positions;
@@ -460,9 +514,9 @@ void BlockProgram::run_step(State& s, const Step& step) const {
     case OpKind::kLinear:
       return run_linear(s, step, y);
     case OpKind::kRmsNorm:
-      return compute::rms_norm(
-          {operand(s, step, 0), operand(s, step, 1), static_cast<float>(op.number("eps")), y},
-          options_.kernels);
+      return compute::rms_norm({operand(s, step, 0), operand(s, step, 1),
+                                static_cast<float>(op.number("eps")), y, parts_of(step)},
+                               options_.kernels);
     case OpKind::kRope:
       return run_rope(s, step, y);
     case OpKind::kAttention:
@@ -473,10 +527,17 @@ void BlockProgram::run_step(State& s, const Step& step) const {
     case OpKind::kAdd:
       return compute::add(operand(s, step, 0), operand(s, step, 1), y, options_.kernels);
     case OpKind::kMul:
+      if (step.activation != nullptr) return run_gate(s, step, y);
       return compute::mul(operand(s, step, 0), operand(s, step, 1), y, options_.kernels);
     case OpKind::kReshape:
       return;
   }
+}
+
+void BlockProgram::run_gate(State& s, const Step& step, const View& y) const {
+  const auto kind = compute::activation_kind(step.activation->text("kind"));
+  compute::gate({kind, operand(s, step, 0), operand(s, step, 1), y, parts_of(step)},
+                options_.kernels);
 }
 
 void BlockProgram::run_linear(State& s, const Step& step, const View& y) const {

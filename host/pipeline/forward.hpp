@@ -71,6 +71,9 @@ struct ForwardOptions {
   bool quantize_inputs = true;  // as the checkpoint says; off for calibration
   // Values to look at as soon as they exist, e.g. the inputs of linears.
   std::vector<graph::ValueId> observed;
+  // On a device: parts of the ranges (host/compute/range) of observed values, there. Ops that can
+  // raise them as they make the value; finds_range() says of which.
+  std::map<graph::ValueId, uint32_t*> ranges;
   // What a run returns; ops that lead neither here nor to an observed value are left out. Absent:
   // the block's live-outs.
   std::optional<std::vector<graph::ValueId>> wanted;
@@ -95,6 +98,10 @@ class BlockProgram {
   LiveValues run(const Call&) const;
   int64_t weight_bytes() const { return weight_bytes_; }
   size_t attention_ops() const { return attention_ops_; }
+  // Kernels of one run, reshapes among them.
+  size_t steps() const { return steps_.size(); }
+  // The op that makes the value raises the parts that options.ranges has for it.
+  bool finds_range(graph::ValueId) const;
   // No op mixes tokens: the block may be run on parts of a row.
   bool token_wise() const;
   // On a device, two runs on one token of each row are the same work, wherever the tokens stand.
@@ -102,9 +109,12 @@ class BlockProgram {
   const graph::Block& block() const { return graph_.blocks[block_]; }
 
  private:
-  // One op with what it needs prepared.
+  // One op with what it needs prepared. A product with an activation that nobody else needs is one
+  // step, whose first operand is the activation's.
   struct Step {
     const graph::Op* op = nullptr;
+    const graph::Op* activation = nullptr;
+    std::vector<graph::ValueId> in;                   // operands
     std::optional<compute::PreparedLinear> linear;    // on the CPU
     size_t rope_table = 0;                            // index into rope_tables_
     size_t attention = 0;                             // which attention op of the block this is
@@ -114,10 +124,15 @@ class BlockProgram {
   struct State;
 
   void select_ops();
+  void join_gates();
+  bool joins_gates() const;
+  Step* maker_of_factor(graph::ValueId);
+  uint32_t* parts_of(const Step&) const;
   void prepare(const Checkpoint&, Step&);
   void prepare_on_device(const Checkpoint&, Step&);
   void prepare_rope(Step&);
   void prepare_attention(const Checkpoint&, Step&);
+  void run_gate(State&, const Step&, const compute::View& y) const;
   void run_linear(State&, const Step&, const compute::View& y) const;
   std::shared_ptr<std::byte> take(State&, int64_t bytes) const;
   std::shared_ptr<std::byte> reusable(const State&, const Step&, int64_t bytes) const;

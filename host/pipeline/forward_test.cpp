@@ -155,6 +155,55 @@ TEST_CASE_FIXTURE(Fixture, "ops that lead nowhere wanted are neither prepared no
   CHECK(seen == 1);
 }
 
+// The kernels of one run of each block.
+std::vector<size_t> steps(const Programs& programs) {
+  std::vector<size_t> out;
+  for (const BlockProgram& block : programs.blocks)
+    out.push_back(block.steps());
+  return out;
+}
+
+TEST_CASE_FIXTURE(Fixture, "a product with an activation is one step that makes the same bits") {
+  for (const std::string dtype : {"F32", "BF16"}) {
+    CAPTURE(dtype);
+    write_model({.dtype = dtype});
+    const ForwardOptions joined = in_type(dtype == "F32" ? kF32 : kBf16);
+    Programs together(*source, joined);
+    const std::vector<Ids> rows{random_ids(9, 48, 4), random_ids(9, 48, 5)};
+    const Doubles want = together.run(rows);
+    for (const std::string half : {"activation.highway", "elementwise.highway"}) {
+      ForwardOptions options = joined;
+      options.kernels.forced = {half};
+      Programs apart(*source, options);
+      std::vector<size_t> count = steps(apart);
+      --count[1], --count[2];  // the layers
+      CHECK(count == steps(together));
+      CHECK(apart.run(rows) == want);
+    }
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "an activation that is looked at or wanted is an op of its own") {
+  const size_t block = 1;
+  ValueId activated = 0, product = 0;
+  const graph::Block& b = graph().blocks[block];
+  for (size_t i = b.first_op; i < b.end_op; ++i) {
+    const graph::Op& op = graph().ops[i];
+    if (op.kind == graph::OpKind::kActivation) activated = op.out;
+    if (op.kind == graph::OpKind::kMul) product = op.out;
+  }
+  const auto count = [&](std::vector<ValueId> observed, std::vector<ValueId> wanted) {
+    ForwardOptions options = in_type(kF32);
+    options.observed = std::move(observed);
+    options.wanted = std::move(wanted);
+    return BlockProgram(*source, block, options).steps();
+  };
+  const size_t joined = count({}, {product});
+  CHECK(count({product}, {}) == joined);
+  CHECK(count({activated}, {product}) == joined + 1);
+  CHECK(count({}, {product, activated}) == joined + 1);
+}
+
 TEST_CASE_FIXTURE(Fixture, "a block holds the weights that the plan counts") {
   for (const std::string dtype : {"F32", "F16", "BF16"}) {
     CAPTURE(dtype);

@@ -2,6 +2,7 @@
 // make the same bytes.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
@@ -68,6 +69,26 @@ struct OnBoth : Fixture {
     if (change) change(request);
     report = run(job, request).report;
     return path(name);
+  }
+  // A run that is interrupted once so many units are done.
+  void interrupt_on(compute::Device* device, const std::string& tables, const std::string& name,
+                    int units, const std::function<void(RunRequest&)>& change = {}) {
+    std::atomic<int> interrupts = 0, done = 0;
+    Progress progress({ProgressStyle::kLog,
+                       [&](std::string_view line) {
+                         if (line.starts_with("block ") && ++done == units) interrupts = 1;
+                       },
+                       [] { return 0; }});
+    try {
+      run_on(device, tables, name, [&](RunRequest& request) {
+        request.interrupts = &interrupts;
+        request.progress = &progress;
+        if (change) change(request);
+      });
+      FAIL("it was not interrupted");
+    } catch (const Failure& f) {
+      CHECK(f.diagnostics().at(0).code == "I101");
+    }
   }
   // Five rows of twelve tokens.
   fs::path write_ids() {

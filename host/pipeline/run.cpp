@@ -6,12 +6,13 @@
 #include <fstream>
 #include <thread>
 
+#include "host/pipeline/activation_budget.hpp"
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/device_loop.hpp"
-#include "host/pipeline/fingerprint.hpp"
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/resources.hpp"
+#include "host/pipeline/run_fingerprint.hpp"
 #include "host/pipeline/saved_rows.hpp"
 #include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
@@ -32,7 +33,7 @@ constexpr uint64_t kFullDisk = uint64_t{64} << 20;
 // What only an unfinished run has in DIR/mopt. The journal goes first: without it nothing of the
 // others is used.
 constexpr std::array kUnfinishedFiles{"journal.jsonl", "calibration.ids", "activations",
-                                      "activations.new"};
+                                      "activations.new", "activations.rest"};
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -46,12 +47,6 @@ double seconds_since(Clock::time_point start) {
   d.message = std::move(message);
   d.remedy = std::move(remedy);
   throw Failure(d);
-}
-
-void add_files(const std::string& kind, const std::vector<fs::path>& files, Fingerprint& to) {
-  const std::vector<std::string> hashes = fingerprints(files);
-  for (size_t i = 0; i < files.size(); ++i)
-    to[kind + files[i].filename().string()] = hashes[i];
 }
 
 std::string cpu_name() {
@@ -91,19 +86,19 @@ class Run {
   void prepare_rows();
   TokenRows own_text();
   void fill_head();
-  const Fingerprint& model_fingerprint();
-  std::string text_key();
   Fingerprint fingerprint();
   void open_journal();
   void continue_writing(const ContainerWriter::Plan&);
   void loop();
   void loop_on_device();
   void loop_as_it_fits();
+  void need_less(const Error& lack);
   Observed forward_to(const plan::Unit&);
   void save_boundary(bool now);
   int first_open_block() const;
   void restore_boundary();
   ForwardOptions forward_options();
+  Resting resting() const;
   void new_pass();
   bool save_is_due() const;
   [[noreturn]] void stop();
@@ -116,12 +111,13 @@ class Run {
   OutputDirectory& output_;
   Report report_;
   Timeline timeline_{request_.on_device};
-  Fingerprint model_;
+  RunFingerprint fingerprint_{job_, request_.version + " " + request_.commit};
   Clock::time_point start_ = Clock::now();
   TokenRows rows_;
   std::optional<Journal> journal_;
   std::optional<ContainerWriter> writer_;
-  int64_t batch_tokens_ = kBatchTokens;
+  int64_t batch_tokens_ = request_.batch_tokens;
+  bool rest_on_device_ = true;          // activations, as many as the device has room for
   std::optional<DeviceQueues> queues_;  // before what computes on them
   std::optional<CalibrationPass> pass_;
   Clock::time_point last_save_ = Clock::now();
@@ -202,13 +198,13 @@ void Run::prepare_rows() {
     text::Rows rows = calibration_rows(c, *job_.source);
     source = rows.source;
     rows_ = std::move(rows.rows);
-  } else if (std::optional<TokenRows> written = saved_text(saved, text_key())) {
+  } else if (std::optional<TokenRows> written = saved_text(saved, fingerprint_.text_key())) {
     rows_ = *std::move(written);
   } else {
     say("the model writes " + std::to_string(c.samples.value) + " rows of " +
         std::to_string(c.seq_len.value) + " tokens to be calibrated on (data = \"self\")");
     rows_ = own_text();
-    output_.write("mopt/calibration.ids", text_key() + "\n" + rows_text(rows_));
+    output_.write("mopt/calibration.ids", fingerprint_.text_key() + "\n" + rows_text(rows_));
   }
   report_.calibration.emplace();
   report_.calibration->source = source;
@@ -222,35 +218,8 @@ void Run::prepare_rows() {
     report_.warnings.push_back(*std::move(few));
 }
 
-const Fingerprint& Run::model_fingerprint() {
-  if (!model_.empty()) return model_;
-  const std::vector<std::string> names = job_.source->container().files();
-  add_files("model file ", {names.begin(), names.end()}, model_);
-  model_["the model's config.json"] = xxh128_hex(config_text(*job_.source));
-  return model_;
-}
-
-// What text that the model wrote itself depends on.
-std::string Run::text_key() {
-  Fingerprint f = model_fingerprint();
-  f["the program"] = request_.version + " " + request_.commit;
-  f["the recipe"] = print_resolved(job_.recipe, Origins::kOmit);
-  std::string all;
-  for (const auto& [name, hash] : f)
-    all += name + "=" + hash + "\n";
-  return xxh128_hex(all);
-}
-
 Fingerprint Run::fingerprint() {
-  Fingerprint f = model_fingerprint();
-  f["the program"] = request_.version + " " + request_.commit;
-  f["the recipe"] = xxh128_hex(print_resolved(job_.recipe, Origins::kOmit));
-  std::vector<fs::path> plugins;
-  for (const LoadedPlugin& plugin : job_.source->registry().plugins())
-    plugins.push_back(plugin.file);
-  add_files("plugin ", plugins, f);
-  if (report_.calibration) f["the calibration data"] = report_.calibration->sha256;
-  return f;
+  return fingerprint_.of(report_.calibration ? report_.calibration->sha256 : "");
 }
 
 void Run::open_journal() {
@@ -321,8 +290,31 @@ ForwardOptions Run::forward_options() {
   return options;
 }
 
+// Bytes that the run has yet to write stay free on the disk.
+Resting Run::resting() const {
+  if (!queues_) return {};
+  int64_t tokens = batch_tokens_;
+  for (const auto& row : rows_)
+    tokens = std::max(tokens, static_cast<int64_t>(row.size()));
+  const Budget budget = activation_budget(loop_memory(job_, compute_type(*job_.source), tokens),
+                                          request_.on_device->memory(), request_.memory_limit);
+  Resting resting{.device = rest_on_device_ ? budget.device : 0,
+                  .pinned = budget.pinned,
+                  .file = output_.own() / "activations.rest",
+                  .in = queues_->activations_in.get(),
+                  .out = queues_->activations_out.get()};
+  for (const plan::Unit& unit : job_.plan.units) {
+    for (const size_t item : unit.items) {
+      for (const DeclView out : job_.plan.items[item].outputs)
+        resting.keep_free += journal_->has(unit.name) ? 0 : out.bytes();
+    }
+  }
+  return resting;
+}
+
 void Run::new_pass() {
-  pass_.emplace(job_, rows_, forward_options(), batch_tokens_);
+  pass_.emplace(job_, rows_, forward_options(), CalibrationPass::Batches{batch_tokens_, resting()});
+  if (queues_) say("activations: " + text(pass_->stream().placement()));
 }
 
 void Run::restore_boundary() {
@@ -332,13 +324,10 @@ void Run::restore_boundary() {
   if (journal_->finished().empty() || !fs::exists(saved)) return;
   try {
     pass_->stream().load(saved);
-    if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) {
-      new_pass();
-    }
-  } catch (const Error&) {
-    pass_.emplace(job_, rows_,
-                  forward_options());  // a save that was cut off: replay from the start
+  } catch (const Error&) {  // a save that was cut off: replay from the start
+    return;
   }
+  if (static_cast<int>(pass_->stream().next_block()) > first_open_block()) new_pass();
 }
 
 bool Run::save_is_due() const {
@@ -424,7 +413,26 @@ void Run::loop_on_device() {
   pass_.reset();
 }
 
-// With smaller batches while the device's memory does not hold what the larger ones need.
+// After the device had too little memory: without activations between blocks, then with smaller
+// batches, as long as there is something to make smaller.
+void Run::need_less(const Error& lack) {
+  if (rest_on_device_ && !rows_.empty()) {
+    rest_on_device_ = false;
+    return say("too little device memory: no activations rest there now");
+  }
+  if (std::none_of(rows_.begin(), rows_.end(), [&](const auto& row) {
+        return static_cast<int64_t>(row.size()) < batch_tokens_;
+      })) {
+    const auto wanted = static_cast<uint64_t>(request_.on_device->memory().wanted);
+    throw Error(lack.code(), std::string(lack.what()) + "; it takes at least " +
+                                 std::to_string(mib(wanted)) +
+                                 " MiB there: raise --device-memory-limit, calibrate on shorter "
+                                 "rows or with --device cpu, and continue with --resume");
+  }
+  batch_tokens_ /= 2;
+  say("too little device memory: batches have " + std::to_string(batch_tokens_) + " tokens now");
+}
+
 void Run::loop_as_it_fits() {
   while (true) {
     try {
@@ -433,19 +441,11 @@ void Run::loop_as_it_fits() {
       return loop_on_device();
     } catch (const Error& e) {
       if (e.code() != MOPT_OUT_OF_MEMORY) throw;
-      if (std::none_of(rows_.begin(), rows_.end(), [&](const auto& row) {
-            return static_cast<int64_t>(row.size()) < batch_tokens_;
-          })) {
-        throw Error(e.code(), std::string(e.what()) +
-                                  "; give it more with --device-memory-limit, calibrate on fewer "
-                                  "samples or with --device cpu, and continue with --resume");
-      }
+      need_less(e);
     }
     pass_.reset();
     queues_.reset();
     request_.on_device->trim();
-    batch_tokens_ /= 2;
-    say("too little device memory: batches have " + std::to_string(batch_tokens_) + " tokens now");
   }
 }
 

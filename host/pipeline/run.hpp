@@ -10,6 +10,7 @@
 #include "host/compute/dispatch.hpp"
 #include "host/pipeline/output.hpp"
 #include "host/pipeline/prepare.hpp"
+#include "host/pipeline/stream.hpp"
 #include "host/report/progress.hpp"
 #include "host/report/report.hpp"
 
@@ -26,6 +27,7 @@ struct RunRequest {
   std::string device;                    // the choice and its reason
   compute::Device* on_device = nullptr;  // NULL: the CPU
   uint64_t opened_bytes = 0;             // of this process, that are its libraries'
+  int64_t batch_tokens = kBatchTokens;   // of calibration rows that run together on a device
   int threads = 1;
   // Counts SIGINT and SIGTERM; the run ends after the block in work when it is not 0.
   const std::atomic<int>* interrupts = nullptr;

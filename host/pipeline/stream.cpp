@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <numeric>
 
 #include "host/compute/parallel.hpp"
@@ -14,7 +15,7 @@ using graph::ValueId;
 
 namespace {
 
-// Values that blocks from `block` on take from earlier ones.
+// Values that blocks from `block` on take from earlier ones, in their order.
 std::vector<ValueId> needed_from(const graph::Model& model, size_t block) {
   std::vector<ValueId> needed;
   for (size_t b = block; b < model.blocks.size(); ++b) {
@@ -24,6 +25,7 @@ std::vector<ValueId> needed_from(const graph::Model& model, size_t block) {
       if (std::find(needed.begin(), needed.end(), v) == needed.end()) needed.push_back(v);
     }
   }
+  std::sort(needed.begin(), needed.end());
   return needed;
 }
 
@@ -59,7 +61,7 @@ RowStream::RowStream(const graph::Model& graph, TokenRows rows, StreamOptions op
       options_(options),
       pool_(std::make_shared<BufferPool>()) {
   make_batches(options_.on_device == nullptr ? 1 : options_.batch_tokens);
-  live_.resize(batches_.size());
+  rest_ = std::make_unique<Activations>(options_.on_device, options_.resting, bytes_at_rest());
   if (options_.on_device != nullptr) upload_ids();
 }
 
@@ -95,13 +97,23 @@ int64_t RowStream::tokens() const {
   });
 }
 
-uint64_t RowStream::bytes() const {
-  uint64_t bytes = 0;
-  for (const LiveValues& batch : live_) {
-    for (const auto& [v, value] : batch)
-      bytes += static_cast<uint64_t>(value.view.bytes());
+// Of each batch the most that it holds before any block.
+std::vector<uint64_t> RowStream::bytes_at_rest() const {
+  std::vector<uint64_t> most(batches_.size());
+  if (options_.on_device == nullptr) return most;
+  for (size_t block = 1; block < graph_.blocks.size(); ++block) {
+    const std::vector<ValueId> values = needed_from(graph_, block);
+    std::map<std::pair<size_t, int64_t>, uint64_t> known;  // by rows and their length
+    for (size_t b = 0; b < batches_.size(); ++b) {
+      const auto [entry, fresh] = known.try_emplace({batches_[b].count, batches_[b].length}, 0);
+      for (size_t i = 0; fresh && i < values.size(); ++i) {
+        const View view = shape_of(batches_[b], values[i]);
+        entry->second += Activations::at_rest(static_cast<uint64_t>(view.bytes()));
+      }
+      most[b] = std::max(most[b], entry->second);
+    }
   }
-  return bytes;
+  return most;
 }
 
 // Tokens [first, first + count) of each row; of several rows only all tokens lie together.
@@ -145,10 +157,9 @@ void RowStream::for_each_batch(const std::function<void(size_t)>& fn) const {
 void RowStream::run_batch(size_t index, const BlockProgram& program, const Observe& observe,
                           const std::vector<ValueId>& keep) {
   const RowBatch& rows = batches_[index];
-  LiveValues& live = live_[index];
   std::vector<int64_t> storage;
   Call call = call_for(rows, 0, rows.length, storage);
-  call.inputs = live;
+  call.inputs = rest_->take(index);
   if (observe) {
     call.observe = [&](ValueId v, const View& view) { observe(rows, v, view); };
   }
@@ -157,15 +168,16 @@ void RowStream::run_batch(size_t index, const BlockProgram& program, const Obser
   for (const ValueId v : keep) {
     if (const auto fresh = out.find(v); fresh != out.end()) {
       next[v] = std::move(fresh->second);
-    } else if (const auto old = live.find(v); old != live.end()) {
+    } else if (const auto old = call.inputs.find(v); old != call.inputs.end()) {
       next[v] = old->second;
     }
   }
-  live = std::move(next);
+  rest_->put(index, std::move(next));
 }
 
 void RowStream::run(const BlockProgram& program, const Observe& observe) {
   const std::vector<ValueId> keep = needed_from(graph_, next_block_ + 1);
+  rest_->begin();
   for_each_batch([&](size_t index) { run_batch(index, program, observe, keep); });
   ++next_block_;
 }
@@ -178,7 +190,7 @@ LiveValues RowStream::head_piece(const BlockProgram& program, const RowBatch& ro
   std::vector<int64_t> storage;
   Call call = call_for(rows, first, count, storage);
   const auto skipped = static_cast<int64_t>(rows.first - batch->first) * rows.length;
-  for (const auto& [v, value] : live_[static_cast<size_t>(batch - batches_.begin())]) {
+  for (const auto& [v, value] : rest_->take(static_cast<size_t>(batch - batches_.begin()))) {
     View part = slice_tokens(value.view, skipped + first, count);
     part.shape[0] = static_cast<int64_t>(rows.count);
     call.inputs[v] = {value.buffer, part};
@@ -189,6 +201,7 @@ LiveValues RowStream::head_piece(const BlockProgram& program, const RowBatch& ro
 void RowStream::run_head(const BlockProgram& program, const TakeLogits& fn) const {
   const ValueId logits = graph_.outputs.find("logits")->second;
   const int64_t limit = options_.on_device == nullptr ? kHeadTokens : kHeadTokensOnDevice;
+  rest_->begin();
   for_each_batch([&](size_t index) {
     const RowBatch& all = batches_[index];
     const auto together = static_cast<size_t>(std::max<int64_t>(1, limit / all.length));
@@ -204,18 +217,6 @@ void RowStream::run_head(const BlockProgram& program, const TakeLogits& fn) cons
   });
 }
 
-const std::byte* RowStream::row_bytes(const RowBatch& rows, const LiveValue& value, size_t row,
-                                      compute::Buffer& pinned) const {
-  const int64_t bytes = value.view.bytes() / static_cast<int64_t>(rows.count);
-  const std::byte* at = static_cast<const std::byte*>(value.view.data) +
-                        static_cast<int64_t>(row - rows.first) * bytes;
-  if (options_.on_device == nullptr) return at;
-  if (!pinned) pinned = options_.on_device->device().take_pinned(bytes);
-  options_.on_device->queue().copy(pinned.get(), at, bytes);
-  options_.on_device->queue().finish();
-  return pinned.get();
-}
-
 void RowStream::save(const std::filesystem::path& path) const {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   Xxh128 hash = hash_of(rows_);
@@ -228,13 +229,12 @@ void RowStream::save(const std::filesystem::path& path) const {
   number(next_block_);
   number(rows_.size());
   for (size_t b = 0; b < batches_.size(); ++b) {
-    const RowBatch& rows = batches_[b];
-    for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
-      for (const auto& [v, value] : live_[b]) {
-        compute::Buffer pinned;
-        const auto bytes = static_cast<size_t>(value.view.bytes()) / rows.count;
+    const LiveValues values = rest_->read(b);
+    for (size_t row = 0; row < batches_[b].count; ++row) {
+      for (const auto& [v, value] : values) {
+        const auto bytes = static_cast<size_t>(value.view.bytes()) / batches_[b].count;
         number(bytes);
-        put(row_bytes(rows, value, row, pinned), bytes);
+        put(static_cast<const std::byte*>(value.view.data) + row * bytes, bytes);
       }
     }
   }
@@ -244,35 +244,28 @@ void RowStream::save(const std::filesystem::path& path) const {
     throw Error(MOPT_IO, "the activations could not be written; is the disk full?", path.string());
 }
 
-LiveValue RowStream::empty_value(const RowBatch& batch, ValueId v) const {
+View RowStream::shape_of(const RowBatch& batch, ValueId v) const {
   std::vector<int64_t> extents;
   for (const int64_t d : graph_.values[v].dims) {
     extents.push_back(d == MOPT_DIM_BATCH  ? static_cast<int64_t>(batch.count)
                       : d == MOPT_DIM_TIME ? batch.length
                                            : d);
   }
-  LiveValue value{nullptr, compute::view_of(nullptr, options_.dtype, extents)};
+  return compute::view_of(nullptr, options_.dtype, extents);
+}
+
+LiveValue RowStream::empty_on_cpu(const RowBatch& batch, ValueId v) const {
+  LiveValue value{nullptr, shape_of(batch, v)};
   value.buffer = options_.on_device == nullptr
                      ? pool_->take(static_cast<size_t>(value.view.bytes()))
-                     : options_.on_device->queue().take(value.view.bytes());
+                     : options_.on_device->device().take_pinned(value.view.bytes());
   value.view.data = value.buffer.get();
   return value;
 }
 
-void RowStream::put_row(const LiveValue& value, size_t row, std::span<const char> bytes) const {
-  std::byte* to = static_cast<std::byte*>(value.view.data) + row * bytes.size();
-  if (options_.on_device == nullptr) {
-    std::memcpy(to, bytes.data(), bytes.size());
-    return;
-  }
-  const auto n = static_cast<int64_t>(bytes.size());
-  const compute::Buffer pinned = options_.on_device->device().take_pinned(n);
-  std::memcpy(pinned.get(), bytes.data(), bytes.size());
-  options_.on_device->queue().copy(to, pinned.get(), n);
-  options_.on_device->queue().finish();
-}
-
-void RowStream::load(const std::filesystem::path& path) {
+// Reads a file of save from its start: its block, then `take` for each row and value in their
+// order.
+size_t RowStream::read_saved(const std::filesystem::path& path, const TakeSaved& take) const {
   std::ifstream in(path, std::ios::binary);
   Xxh128 hash = hash_of(rows_);
   const auto damaged = [&] {
@@ -297,25 +290,29 @@ void RowStream::load(const std::filesystem::path& path) {
     throw damaged();
   }
   const std::vector<ValueId> kept = needed_from(graph_, block);
-  std::vector<LiveValues> live(batches_.size());
-  std::vector<char> bytes;
   for (size_t b = 0; b < batches_.size(); ++b) {
-    const RowBatch& batch = batches_[b];
-    for (size_t row = 0; row < batch.count; ++row) {
-      for (const ValueId v : kept) {
-        LiveValue& value = live[b][v];
-        if (row == 0) value = empty_value(batch, v);
-        bytes.resize(static_cast<size_t>(value.view.bytes()) / batch.count);
-        if (number() != bytes.size()) throw damaged();
-        get(bytes.data(), bytes.size());
-        put_row(value, row, bytes);
+    LiveValues values;
+    for (const ValueId v : kept)
+      values[v] = empty_on_cpu(batches_[b], v);
+    for (size_t row = 0; row < batches_[b].count; ++row) {
+      for (const auto& [v, value] : values) {
+        const auto bytes = static_cast<size_t>(value.view.bytes()) / batches_[b].count;
+        if (number() != bytes) throw damaged();
+        get(static_cast<std::byte*>(value.view.data) + row * bytes, bytes);
       }
     }
+    take(b, values);
   }
   const std::string end{std::istreambuf_iterator<char>(in), {}};
   if (end != hash.hex()) throw damaged();
-  live_ = std::move(live);
-  next_block_ = block;
+  return block;
+}
+
+// Twice: nothing changes before the whole file is known to be good.
+void RowStream::load(const std::filesystem::path& path) {
+  read_saved(path, [](size_t, const LiveValues&) {});
+  next_block_ = read_saved(
+      path, [&](size_t batch, const LiveValues& values) { rest_->write(batch, values); });
 }
 
 }  // namespace mopt::pipeline

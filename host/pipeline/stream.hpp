@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "host/pipeline/forward.hpp"
+#include "host/pipeline/activations.hpp"
 
 namespace mopt::pipeline {
 
@@ -26,6 +26,7 @@ struct StreamOptions {
   DLDataType dtype = kBf16;
   OnDevice* on_device = nullptr;  // NULL: on the CPU
   int64_t batch_tokens = 1;       // of a batch on a device, unless one row has more
+  Resting resting = {};           // of the activations on a device
 };
 
 class RowStream {
@@ -36,8 +37,9 @@ class RowStream {
   const TokenRows& rows() const { return rows_; }
   const std::vector<RowBatch>& batches() const { return batches_; }
   int64_t tokens() const;
-  // Memory of the activations kept between blocks.
-  uint64_t bytes() const;
+  // Of the activations kept between blocks, wherever they rest.
+  uint64_t bytes() const { return rest_->bytes(); }
+  const Placement& placement() const { return rest_->placement(); }
 
   // Called while rows run, in their order, with a value of all of them [count, T, ...]: on the CPU
   // from any thread, on a device before its work is done.
@@ -67,11 +69,11 @@ class RowStream {
   void run_batch(size_t index, const BlockProgram&, const Observe&,
                  const std::vector<graph::ValueId>& keep);
   void for_each_batch(const std::function<void(size_t)>&) const;
-  LiveValue empty_value(const RowBatch&, graph::ValueId) const;
-  void put_row(const LiveValue&, size_t row, std::span<const char> bytes) const;
-  // A value of one row, on the CPU; through `pinned` when it is on a device.
-  const std::byte* row_bytes(const RowBatch&, const LiveValue&, size_t row,
-                             compute::Buffer& pinned) const;
+  using TakeSaved = std::function<void(size_t batch, const LiveValues&)>;
+  size_t read_saved(const std::filesystem::path&, const TakeSaved&) const;
+  compute::View shape_of(const RowBatch&, graph::ValueId) const;  // without memory
+  LiveValue empty_on_cpu(const RowBatch&, graph::ValueId) const;
+  std::vector<uint64_t> bytes_at_rest() const;
 
   const graph::Model& graph_;
   TokenRows rows_;
@@ -79,7 +81,7 @@ class RowStream {
   size_t next_block_ = 0;
   std::shared_ptr<BufferPool> pool_;  // buffers come back to it from every thread
   std::vector<RowBatch> batches_;
-  std::vector<LiveValues> live_;  // per batch
+  std::unique_ptr<Activations> rest_;  // changes while rows run, also in a const head
   // On a device: ids and positions of all rows, one after the other.
   compute::Buffer ids_, positions_;
   std::vector<int64_t> first_token_;  // of each row

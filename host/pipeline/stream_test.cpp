@@ -1,9 +1,13 @@
 #include "host/pipeline/stream.hpp"
 
 #include <fstream>
+#include <set>
 
+#include "host/compute/kernels.hpp"
 #include "host/compute/parallel.hpp"
+#include "host/pipeline/block_params.hpp"
 #include "host/pipeline/pipeline_test.hpp"
+#include "tests/emulated_device/emulated_device.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -136,6 +140,118 @@ TEST_CASE_FIXTURE(Stream, "nothing depends on the number of threads") {
     const auto many = with(threads);
     CHECK(many.first == one.first);
     CHECK(many.second == one.second);
+  }
+}
+
+// The CPU's file and logits, made on a device whose batches rest in places of all kinds.
+struct StreamOnDevice : Stream {
+  StreamOnDevice() {
+    rows.clear();
+    for (unsigned r = 0; r < 31; ++r)
+      rows.push_back(random_ids(r < 25 ? 16 : 11, 48, r));
+    for (const std::string_view name : compute::all_kernels()) {
+      if (name.ends_with(".reference")) reference.kernels.forced.emplace_back(name);
+    }
+    on_device = reference;
+    on_device.on_device = &on;
+    on_device.kernels.queue = &on.queue();
+  }
+  RowStream with(const ForwardOptions& options, const Resting& resting) const {
+    return RowStream(
+        graph(), rows,
+        {.dtype = kF32, .on_device = options.on_device, .batch_tokens = 32, .resting = resting});
+  }
+  void run_to(RowStream& stream, const ForwardOptions& options, size_t block) const {
+    while (stream.next_block() < block) {
+      BlockParams params(*source, options);
+      stream.run(BlockProgram(*source, stream.next_block(), params.options()), {});
+    }
+  }
+  // Of each row, as bytes.
+  std::vector<std::string> logits_of(RowStream& stream, const ForwardOptions& options) {
+    const size_t head = graph().blocks.size() - 1;
+    run_to(stream, options, head);
+    BlockParams params(*source, options);
+    const BlockProgram program(*source, head, params.options());
+    std::vector<std::string> out(rows.size());
+    stream.run_head(program, [&](const RowBatch& of, int64_t, const compute::View& piece) {
+      const std::string bytes = bytes_of(piece, options);
+      for (size_t r = 0; r < of.count; ++r)
+        out[of.first + r] += bytes.substr(bytes.size() / of.count * r, bytes.size() / of.count);
+    });
+    return out;
+  }
+  std::string bytes_of(const compute::View& view, const ForwardOptions& options) {
+    if (options.on_device == nullptr)
+      return {static_cast<const char*>(view.data), static_cast<size_t>(view.bytes())};
+    const compute::Buffer pinned = device.take_pinned(view.bytes());
+    on.queue().copy(pinned.get(), view.data, view.bytes());
+    on.queue().finish();
+    return {reinterpret_cast<const char*>(pinned.get()), static_cast<size_t>(view.bytes())};
+  }
+  // So many batches of 4 KiB on the device, so many pinned, the others in a file; beside the five
+  // that pass through the device, and the rings of the file.
+  Resting resting(uint64_t there, uint64_t pinned) {
+    constexpr uint64_t kBatch = 4096;
+    return {.device = there == 0 ? 0 : (there + 5) * kBatch,
+            .pinned = pinned == 0 ? 0 : (pinned + 8) * kBatch,
+            .file = path("rest"),
+            .in = in.get(),
+            .out = out.get(),
+            .piece_bytes = 4096};
+  }
+
+  compute::test::EmulatedDevice device{{.work = compute::test::WorkMode::kOnThread}};
+  std::unique_ptr<compute::Queue> in = device.make_queue("in"), out = device.make_queue("out");
+  OnDevice on{device.make_queue("compute"), services};
+  ForwardOptions reference = in_type(kF32), on_device;
+};
+
+TEST_CASE_FIXTURE(StreamOnDevice,
+                  "what is saved, loaded and made of it does not show where it rested") {
+  RowStream plain_stream = with(reference, {});
+  const std::vector<std::string> want = logits_of(plain_stream, reference);
+  const std::vector<Resting> places{
+      {}, resting(0, 100), resting(0, 0), resting(2, 0), resting(2, 100), resting(0, 1)};
+  std::set<std::string> seen;
+  for (size_t block = 0; block < graph().blocks.size(); ++block) {
+    RowStream on_cpu = with(reference, {});
+    run_to(on_cpu, reference, block);
+    const std::string file = read_file(saved(on_cpu));
+    for (size_t i = 0; i < places.size(); ++i) {
+      CAPTURE(block);
+      CAPTURE(i);
+      RowStream first = with(on_device, places[i]);
+      seen.insert(text(first.placement()));
+      run_to(first, on_device, block);
+      CHECK(first.bytes() == on_cpu.bytes());
+      CHECK(read_file(saved(first)) == file);
+      CHECK(logits_of(first, on_device) == want);
+      RowStream second = with(on_device, places[(i + 1) % places.size()]);
+      second.load(path("activations"));
+      CHECK(second.next_block() == block);
+      CHECK(second.bytes() == on_cpu.bytes());
+      CHECK(logits_of(second, on_device) == want);
+      CHECK(logits_of(second, on_device) == want);  // the head may be asked again
+    }
+  }
+  CHECK(seen.size() == places.size());
+  CHECK(device.complaints() == std::vector<std::string>());
+}
+
+TEST_CASE_FIXTURE(StreamOnDevice, "a damaged file changes nothing, wherever activations rest") {
+  for (const Resting& place : {resting(0, 100), resting(0, 0), resting(2, 0)}) {
+    RowStream stream = with(on_device, place);
+    run_to(stream, on_device, 1);
+    const std::string good = read_file(saved(stream));
+    RowStream later = with(on_device, place);
+    run_to(later, on_device, 2);
+    std::string bad = read_file(saved(later));
+    bad[bad.size() / 2] ^= 1;
+    std::ofstream(path("bad"), std::ios::binary) << bad;
+    CHECK_THROWS_AS(stream.load(path("bad")), Error);
+    CHECK(stream.next_block() == 1);
+    CHECK(read_file(saved(stream)) == good);
   }
 }
 

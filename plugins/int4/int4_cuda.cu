@@ -19,7 +19,8 @@ struct Format {
 
   cuda::ScaleRule rule;
 
-  __device__ void start(int64_t) const {}
+  __device__ void start() const {}
+  __device__ void publish() const {}
   __device__ Scale scale(float absmax) const { return {rule(absmax)}; }
 
   // No quotient is beyond 7: the scale is of the block's own range. 1.5 * 2^23 added leaves the
@@ -52,13 +53,42 @@ struct Format {
   __device__ float decode(uint8_t code) const {
     return int4::decode(code);
   }
-  // A code with its upper bit turned counts from -8 on; beside the exponent of 2^23 it is a number.
+  // Codes with their upper bit turned count from -8 on; beside the exponent of 2^7 they are bf16
+  // numbers, two of a word at once.
   __device__ void decode_run(const Nibbles& codes, float (&x)[kRun]) const {
 #pragma unroll
-    for (int i = 0; i < kRun; ++i) {
-      const uint32_t nibble = (codes.at[i / 8] ^ 0x88888888u) >> (i % 8 * 4) & 15u;
-      x[i] = __fsub_rn(std::bit_cast<float>(nibble | 0x4B000000u), 0x1p23f + 8);
+    for (int w = 0; w < 2; ++w) {
+      const uint32_t turned = codes.at[w] ^ 0x88888888u;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const uint32_t two = less_136(lower_nibbles(turned >> (4 * i)));
+        x[8 * w + i] = std::bit_cast<float>(two << 16);
+        x[8 * w + i + 4] = std::bit_cast<float>(two & 0xFFFF0000u);
+      }
     }
+  }
+  // The lowest nibble of each half as 2^7 and more, in bf16.
+  static __device__ uint32_t lower_nibbles(uint32_t word) {
+#if defined(__CUDA_ARCH__)
+    uint32_t two;  // one instruction, which the compiler makes two
+    asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(two) : "r"(word), "n"(0x000F000F), "n"(0x43004300));
+    return two;
+#else
+    return (word & 0x000F000Fu) | 0x43004300u;
+#endif
+  }
+  static __device__ uint32_t less_136(uint32_t two) {
+#if defined(__CUDA_ARCH__)
+    uint32_t less;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+        : "=r"(less)
+        : "r"(two), "r"(0x3F803F80u), "r"(0xC308C308u));
+    return less;
+#else
+    const float low = std::bit_cast<float>(two << 16) - 136.0f;
+    const float high = std::bit_cast<float>(two & 0xFFFF0000u) - 136.0f;
+    return cuda::pack_two<Bf16>(low, high);
+#endif
   }
   __device__ float unit(float stored) const {
     return stored;

@@ -22,6 +22,12 @@ struct E2m1 {
     if (absmax < std::bit_cast<float>(0x7F800000u)) return encode_run<true>(q);
     return encode_run<false>(q);
   }
+  // Of x * inverse, all numbers, for a scale that keeps those that are not zero above 2^-135.
+  static constexpr uint8_t kMostScale = e8m0::kBias + 2;
+  static __device__ Nibbles encode_products(const float (&x)[kRun], float inverse) {
+    const float power = __fmul_rn(inverse, 0x1p-14f);
+    return {{cuda::e2m1_eight_products(x, 0, power), cuda::e2m1_eight_products(x, 8, power)}};
+  }
   template <bool kBounded>
   static __device__ Nibbles encode_run(const float (&q)[kRun]) {
     return {{cuda::e2m1_eight_tie_to_zero<kBounded>(q, 0),
@@ -51,10 +57,12 @@ struct Format {
     float inverse;
   };
 
-  __device__ void start(int64_t) const {}
+  __device__ void start() const {}
+  __device__ void publish() const {}
   __device__ Scale scale(float absmax) const {
-    const uint8_t code = e8m0::encode(__fdiv_rn(absmax, Element::kMax));
-    return {code, e8m0::decode_inverse(code)};
+    if (!(absmax < std::bit_cast<float>(0x7F800000u))) return {254, e8m0::decode_inverse(254)};
+    const uint32_t code = e8m0::encode_quotient(absmax, Element::kMax);
+    return {static_cast<uint8_t>(code), std::bit_cast<float>((254 - code) << 23)};
   }
 
   // The quotients by a power of two.
@@ -68,6 +76,12 @@ struct Format {
   template <class T>
   __device__ Codes encode_run(const Raw<T>& raw, const Scale& scale, float absmax) const {
     float q[kRun];
+    if constexpr (std::is_same_v<Element, E2m1> && std::is_same_v<T, Bf16>) {
+      if (scale.stored <= E2m1::kMostScale) {
+        unpack(raw, q);
+        return E2m1::encode_products(q, scale.inverse);
+      }
+    }
     quotients(raw, scale, q);
     return Element::encode_run(q, absmax);
   }
@@ -93,7 +107,9 @@ struct Format {
     Element::decode_run(codes, x);
   }
   __device__ float unit(uint8_t stored) const {
-    return e8m0::decode(stored);
+    // e8m0::decode without branches: the ends are 2^-127 and NaN.
+    const uint32_t bits = static_cast<uint32_t>(stored) << 23;
+    return std::bit_cast<float>(stored == 0 || stored == 255 ? bits | 0x00400000u : bits);
   }
 };
 

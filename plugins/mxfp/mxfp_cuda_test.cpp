@@ -1,3 +1,7 @@
+#include <cmath>
+
+#include "mopt/numeric/e2m1.hpp"
+#include "mopt/numeric/e8m0.hpp"
 #include "tests/device_codec.hpp"
 
 namespace mopt::test {
@@ -46,6 +50,52 @@ TEST_CASE("mxfp4 kernels take a tie toward zero, and a number next to it to the 
   const auto got = device.quantize(weight_case(weight)), want = cpu.quantize(weight_case(weight));
   CHECK(got.at("scale").bytes == std::string(6, '\x7F'));
   CHECK(got.at("payload").bytes == want.at("payload").bytes);
+}
+
+TEST_CASE("mxfp kernels emit what the CPU emits for every bf16 number at every scale") {
+  FakeHost host(FakeHost::On::kEmulatedCuda), cpu_host;
+  for (const char* name : {"mxfp4", "mxfp8"}) {
+    const Quantizer device(host, component(name)), cpu(cpu_host, component(name));
+    // Ranges from the smallest to the largest number; those around 6 * 2^2 change the kernel's way.
+    for (const uint32_t range : {0x0001u, 0x00C0u, 0x1234u, 0x3EC0u, 0x40C0u, 0x41C0u, 0x41C1u,
+                                 0x4240u, 0x477Fu, 0x7F7Fu}) {
+      CAPTURE(range);
+      std::vector<uint16_t> x;
+      for (uint32_t magnitude = 0; magnitude <= range; ++magnitude) {
+        if (x.size() % 32 == 0) x.push_back(static_cast<uint16_t>(range));
+        x.push_back(static_cast<uint16_t>(magnitude | (magnitude * 7 & 8) << 12));
+      }
+      x.resize((x.size() + 31) / 32 * 32);
+      const Blob weight =
+          blob(kBf16, {static_cast<int64_t>(x.size()) / 32, 32},
+               std::string(reinterpret_cast<const char*>(x.data()), x.size() * sizeof(x[0])));
+      const auto got = device.quantize(weight_case(weight)),
+                 want = cpu.quantize(weight_case(weight));
+      CHECK(got.at("scale").bytes == want.at("scale").bytes);
+      CHECK(got.at("payload").bytes == want.at("payload").bytes);
+    }
+  }
+}
+
+TEST_CASE("mxfp kernels decode every scale") {
+  FakeHost host(FakeHost::On::kEmulatedCuda);
+  const Quantizer device(host, component("mxfp4"));
+  std::string codes, scales;
+  for (int scale = 0; scale < 256; ++scale) {
+    codes += "\x10\x32\x54\x76\x98\xBA\xDC\xFE\x10\x32\x54\x76\x98\xBA\xDC\xFE";
+    scales += static_cast<char>(scale);
+  }
+  const auto got = device.dequantize(
+      {{"payload", blob(kE2m1, {256, 32}, codes)}, {"scale", blob(kE8m0, {256, 1}, scales)}}, 256,
+      32);
+  const auto values = got.as<float>();
+  int wrong = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float want = e2m1::decode(i % 16) * e8m0::decode(static_cast<uint8_t>(i / 32));
+    wrong += std::isnan(want) ? !std::isnan(values[i]) : values[i] != want;
+  }
+  CHECK(values.size() == 256 * 32);
+  CHECK(wrong == 0);
 }
 
 }  // namespace mopt::test

@@ -140,15 +140,16 @@ TEST_CASE("a run's range is that of its numbers, NaN apart") {
 TEST_CASE("eight e2m1 codes at once are those of the scalar rules, next to every tie too") {
   int wrong = 0;
   for_runs(interesting(kE2m1), [&](const float(&x)[kRun]) {
-    float no_zero[kRun], bounded[kRun];
+    float no_zero[kRun], bounded[kRun], units[kRun];
     for (int i = 0; i < kRun; ++i) {
       no_zero[i] = x[i] + 0.0f;
       bounded[i] = std::clamp(no_zero[i], -6.99f, 6.99f);
+      units[i] = bounded[i] * kE2m1Unit;
     }
     for (int i = 0; i < kRun; ++i) {
       const int first = i / 8 * 8, shift = i % 8 * 4;
-      wrong += (e2m1_eight<false>(no_zero, first) >> shift & 15u) != e2m1::encode(no_zero[i]);
-      wrong += (e2m1_eight<true>(bounded, first) >> shift & 15u) != e2m1::encode(bounded[i]);
+      wrong += (e2m1_eight(no_zero, first) >> shift & 15u) != e2m1::encode(no_zero[i]);
+      wrong += (e2m1_eight_units(units, first) >> shift & 15u) != e2m1::encode(bounded[i]);
       wrong += (e2m1_eight_tie_to_zero<false>(x, first) >> shift & 15u) !=
                e2m1::encode_tie_to_zero(x[i]);
       wrong += (e2m1_eight_tie_to_zero<true>(bounded, first) >> shift & 15u) !=
@@ -157,6 +158,43 @@ TEST_CASE("eight e2m1 codes at once are those of the scalar rules, next to every
       wrong += std::bit_cast<uint32_t>(e2m1_round(no_zero[i])) != std::bit_cast<uint32_t>(value);
     }
   });
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("eight e2m1 codes in units are those of the scalar rule for random numbers below 7") {
+  std::mt19937 random(5);
+  int wrong = 0;
+  for (int n = 0; n < 100'000; ++n) {
+    float x[kRun], units[kRun];
+    for (int i = 0; i < kRun; ++i) {
+      x[i] = random_float(random, n % 2 == 0 ? -3 : -140, 2);
+      if (std::fabs(x[i]) >= 7.0f) x[i] *= 0.5f;
+      units[i] = x[i] * kE2m1Unit;
+    }
+    for (int i = 0; i < kRun; ++i) {
+      wrong += (e2m1_eight_units(units, i / 8 * 8) >> (i % 8 * 4) & 15u) != e2m1::encode(x[i]);
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("e2m1 codes of products of bf16 and a power of two are those of the scalar rule") {
+  int wrong = 0;
+  for (const int exponent : {-2, -1, 0, 3, 20, 126, 127}) {
+    const float power = std::ldexp(1.0f, exponent);
+    for (uint32_t bits = 0; bits < 0x10000u; bits += 8) {
+      float x[kRun];
+      for (uint32_t i = 0; i < kRun; ++i) {
+        x[i] = bf16::decode(static_cast<uint16_t>(bits + i % 8));
+        // Nothing is beyond 6, nor a NaN.
+        if (!(std::fabs(x[i] * power) <= 6)) x[i] = 6 / power;
+      }
+      for (int i = 0; i < kRun; ++i) {
+        wrong += (e2m1_eight_products(x, i / 8 * 8, power * 0x1p-14f) >> (i % 8 * 4) & 15u) !=
+                 e2m1::encode_tie_to_zero(x[i] * power);
+      }
+    }
+  }
   CHECK(wrong == 0);
 }
 

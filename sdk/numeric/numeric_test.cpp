@@ -100,6 +100,29 @@ TEST_CASE("e5m2 rounds to nearest even and overflows to infinity") {
   CHECK(e5m2::encode(kNan) == 0x7F);
 }
 
+TEST_CASE("e8m0: the scale of a range without a division is that of the quotient") {
+  for (const float by : {e2m1::kMax, e4m3::kMax}) {
+    int wrong = 0;
+    const auto check = [&](uint32_t bits) {
+      const float x = std::bit_cast<float>(bits);
+      if (std::isfinite(x)) wrong += e8m0::encode_quotient(x, by) != e8m0::encode(x / by);
+    };
+    for (uint32_t bits = 0; bits < 0x7F800000u; bits += 1009)
+      check(bits);
+    for (uint32_t bits = 0; bits < 0x7F80u; ++bits)
+      check(bits << 16);  // bf16
+    // Where the code changes, and the middle between two changes.
+    for (uint32_t change = std::bit_cast<uint32_t>(by) & 0x7FFFFFu; change < 0x7F800000u;
+         change += 0x800000u) {
+      for (uint32_t near = 0; near < 200; ++near) {
+        if (change + near >= 100) check(change + near - 100);
+        check((change + near + 0x400000u - 100) % 0x7F800000u);
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("e8m0 is the smallest power of two that is not below") {
   for (int code = 0; code < 255; ++code) {
     const float power = e8m0::decode(static_cast<uint8_t>(code));

@@ -152,7 +152,7 @@ EmulatedDevice::EmulatedDevice(EmulatedOptions options)
     : options_(options),
       info_{kDLExtDev, 0, "emulated device", "none", 90, options.bytes},
       arena_(2 * options.bytes + (int64_t{1} << 20)),
-      use_{0, 0, options.bytes, 0} {
+      use_{.limit = options.bytes} {
   if (options_.reach == Reach::kAnybody) arena_.open();
 }
 
@@ -160,21 +160,28 @@ std::unique_ptr<Queue> EmulatedDevice::make_queue(const char*) {
   return std::make_unique<EmulatedQueue>(*this);
 }
 
+// Not all of it: to touch the whole ring in each of hundreds of runs would take most of their time.
+static void poison_beginning(std::byte* block, int64_t bytes) {
+  constexpr int64_t kPoisoned = int64_t{1} << 20;
+  std::memset(block, kPoison, static_cast<size_t>(std::min(bytes, kPoisoned)));
+}
+
 Buffer EmulatedDevice::take_pinned(int64_t bytes) {
   refuse_callback();
   check_alive();
   constexpr size_t kPage = 4096;
   const size_t pages = (static_cast<size_t>(std::max<int64_t>(1, bytes)) + kPage - 1) / kPage;
-  auto* block = static_cast<std::byte*>(std::aligned_alloc(kPage, pages * kPage));
+  const bool fits = bytes <= options_.pinned_bytes - pinned_bytes();
+  auto* block = fits ? static_cast<std::byte*>(std::aligned_alloc(kPage, pages * kPage)) : nullptr;
   if (block == nullptr) throw Error(MOPT_OUT_OF_MEMORY, "host memory cannot be pinned");
-  std::memset(block, kPoison, static_cast<size_t>(bytes));
+  poison_beginning(block, bytes);
   const std::lock_guard lock(mutex_);
   pinned_[block] = bytes;
   pinned_bytes_ += bytes;
   return Buffer(block, [this](std::byte* p) {
     const std::lock_guard give_back(mutex_);
     pinned_bytes_ -= pinned_.at(p);
-    std::memset(p, kPoison, static_cast<size_t>(pinned_.at(p)));
+    poison_beginning(p, pinned_.at(p));
     pinned_.erase(p);
     std::free(p);
   });
@@ -313,6 +320,7 @@ Buffer EmulatedDevice::take(int64_t bytes, const std::shared_ptr<QueueLife>& lif
     close();
   }
   if (block == nullptr) {
+    use_.wanted = use_.in_use + bytes;
     throw Error(MOPT_OUT_OF_MEMORY, "expected " + std::to_string(bytes) +
                                         " more bytes on the device, where " +
                                         std::to_string(use_.in_use) + " of " +

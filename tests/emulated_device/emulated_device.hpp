@@ -56,6 +56,7 @@ struct EmulatedOptions {
   Reach reach = Reach::kWorkOnly;
   const DeviceKernels* kernels = &reference_kernels();
   Fault fault = {};
+  int64_t pinned_bytes = INT64_MAX;  // that the host has to pin
 };
 
 // Blocks of one range of addresses, with a guard behind each.

@@ -5,6 +5,11 @@
 
 namespace mopt::compute::test {
 
+template <class Fn>
+void for_parts(const uint32_t* parts, const Fn& fn) {
+  if (parts != nullptr) fn(parts, kRangeParts * static_cast<int64_t>(sizeof(uint32_t)));
+}
+
 // Calls fn(pointer, bytes) for all memory that the problem reads or writes.
 template <class Fn>
 void for_each_operand(const ActivationProblem& p, const Fn& fn) {
@@ -38,6 +43,12 @@ void for_each_operand(const EmbeddingProblem& p, const Fn& fn) {
     fn(v->data, v->bytes());
 }
 template <class Fn>
+void for_each_operand(const GateProblem& p, const Fn& fn) {
+  for (const View* v : {&p.x, &p.up, &p.y})
+    fn(v->data, v->bytes());
+  for_parts(p.range_parts, fn);
+}
+template <class Fn>
 void for_each_operand(const KvAppendProblem& p, const Fn& fn) {
   for (const View* v : {&p.k, &p.v, &p.positions, &p.keys, &p.values})
     fn(v->data, v->bytes());
@@ -56,12 +67,13 @@ void for_each_operand(const NllOnDevice& p, const Fn& fn) {
 template <class Fn>
 void for_each_operand(const RangeProblem& p, const Fn& fn) {
   fn(p.x.data, p.x.bytes());
-  fn(p.parts, kRangeParts * static_cast<int64_t>(sizeof(uint32_t)));
+  for_parts(p.parts, fn);
 }
 template <class Fn>
 void for_each_operand(const RmsNormProblem& p, const Fn& fn) {
   for (const View* v : {&p.x, &p.weight, &p.y})
     fn(v->data, v->bytes());
+  for_parts(p.range_parts, fn);
 }
 template <class Fn>
 void for_each_operand(const RopeLookup& p, const Fn& fn) {

@@ -38,9 +38,6 @@ void run_now(const NllOnDevice& p) {
   const auto rows = static_cast<size_t>(p.logits.rows());
   nll_reference({p.logits, {p.targets.as<int64_t>(), rows}, p.result.as<double>()});
 }
-void run_now(const RmsNormProblem& p) {
-  rms_norm_reference(p);
-}
 
 void run_now(const RopeLookup& p) {
   RopeAngles angles{p.cos.columns(), {}, {}};
@@ -69,6 +66,15 @@ void run_now(const RangeProblem& p) {
     uint32_t& part = p.parts[i % kRangeParts];
     part = std::max(part, std::bit_cast<uint32_t>(std::fabs(value)));
   });
+}
+
+void run_now(const GateProblem& p) {
+  gate_reference(p);
+  if (p.range_parts != nullptr) run_now(RangeProblem{p.y, p.range_parts});
+}
+void run_now(const RmsNormProblem& p) {
+  rms_norm_reference(p);
+  if (p.range_parts != nullptr) run_now(RangeProblem{p.y, p.range_parts});
 }
 
 void run_now(const SquaredErrorProblem& p) {
@@ -105,6 +111,7 @@ const DeviceKernels& reference_kernels() {
       one_row<DivergenceProblem>("divergence.emulated"),
       one_row<ElementwiseProblem>("elementwise.emulated"),
       one_row<EmbeddingProblem>("embedding.emulated"),
+      one_row<GateProblem>("gate.emulated"),
       one_row<KvAppendProblem>("kv_append.emulated"),
       one_row<LinearCall>("linear.emulated"),
       one_row<NllOnDevice>("nll.emulated"),

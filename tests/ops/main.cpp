@@ -32,8 +32,8 @@ constexpr const char* kUsage =
     "         encoders against the plugin's own bytes on one thread of the CPU. The last line is\n"
     "         \"N passed, N failed\".\n"
     "support: which kernel takes which problem, and why not.\n"
-    "time:    medians at the shapes of an 8B layer, as a share of what memory and products "
-    "reach.\n";
+    "time:    medians at the shapes of an 8B layer, and of a 70B layer where memory is the limit,\n"
+    "         as a share of what memory and products reach; and the time until a call returns.\n";
 
 struct Arguments {
   std::string command, device = "cpu", csv;

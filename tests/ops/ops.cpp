@@ -1,5 +1,7 @@
 // The list of ops: one entry each.
 #include <array>
+#include <cmath>
+#include <cstring>
 
 #include "host/compute/absmax/absmax.hpp"
 #include "tests/ops/problems.hpp"
@@ -34,6 +36,7 @@ constexpr std::array kOps{
        elementwise_problems, elementwise_layer},
     Op{"embedding", compute::embedding_kernels, of_device<&K::embedding>, embedding_problems,
        embedding_layer},
+    Op{"gate", compute::gate_kernels, of_device<&K::gate>, gate_problems, gate_layer},
     Op{"kv_append", compute::kv_append_kernels, of_device<&K::kv_append>, kv_append_problems,
        kv_append_layer},
     Op{"linear", compute::linear_kernels, of_device<&K::linear>, linear_problems, linear_layer},
@@ -69,6 +72,18 @@ void set_tolerance(Case& c, std::string_view op, DLDataType dtype, float scale) 
   const compute::Tolerance t = compute::tolerance(op, dtype);
   c.relative = t.relative;
   c.absolute = t.absolute * scale;
+}
+
+std::string judge_range(const HostTensor& got, const HostTensor& expected) {
+  const auto found = [](const HostTensor& t) {
+    std::vector<uint32_t> parts(t.bytes.size() / 4);
+    std::memcpy(parts.data(), t.bytes.data(), t.bytes.size());
+    return compute::range_of(parts);
+  };
+  const compute::RangeFound a = found(got), b = found(expected);
+  const bool equal = a.absmax == b.absmax || (std::isnan(a.absmax) && std::isnan(b.absmax));
+  if (equal && a.seen == b.seen) return {};
+  return "a range of " + std::to_string(a.absmax) + ", expected " + std::to_string(b.absmax);
 }
 
 double all_bytes(const Case& c) {

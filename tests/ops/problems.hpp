@@ -27,6 +27,8 @@ void divergence_problems(const Problems&, const Emit&);
 void divergence_layer(const Emit&);
 void nll_problems(const Problems&, const Emit&);
 void nll_layer(const Emit&);
+void gate_problems(const Problems&, const Emit&);
+void gate_layer(const Emit&);
 void kv_append_problems(const Problems&, const Emit&);
 void kv_append_layer(const Emit&);
 void linear_problems(const Problems&, const Emit&);
@@ -38,6 +40,9 @@ void attention_layer(const Emit&);
 // of a sequence.
 inline constexpr int64_t kC = 4096, kF = 14336, kV = 128256, kH = 32, kK = 8, kD = 128;
 inline constexpr int64_t kBatchTokens = 8192, kT = 512;
+// The 70B shape: hidden and feed-forward; and tokens enough that starting a kernel does not count,
+// nor what a cache holds.
+inline constexpr int64_t kWideC = 8192, kWideF = 28672, kManyTokens = 32768;
 
 // Columns that vectors, packs and tiles do not divide, and the widest there are.
 std::vector<int64_t> awkward_columns(Extent);
@@ -61,6 +66,14 @@ struct Label {
   int64_t shift = 0;
   std::string text() const;
 };
+
+// Parts of a range, at the beginning of which none was seen.
+inline constexpr DLDataType kWords = {kDLUInt, 32, 1};
+inline Operand range_parts() {
+  return in_out(zeros(kWords, {compute::kRangeParts}));
+}
+// What the parts say, whichever of them hold it.
+std::string judge_range(const HostTensor& got, const HostTensor& expected);
 
 void set_tolerance(Case&, std::string_view op, DLDataType, float scale = 1);
 // Bytes of all operands.

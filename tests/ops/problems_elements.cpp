@@ -1,4 +1,5 @@
-// activation, cast, elementwise, embedding: element by element, or row by row without arithmetic.
+// activation, cast, elementwise, gate, embedding: element by element, or row by row without
+// arithmetic.
 #include "host/compute/cast/cast.hpp"
 #include "tests/ops/problems.hpp"
 
@@ -41,6 +42,12 @@ std::string label_of(std::string_view what, const Elements& e) {
          (e.place == Place::kSame ? " in place" : "");
 }
 
+struct GateViews {
+  View x, up, y;
+  View halves;                 // of activation and mul
+  View parts, parts_of_range;  // of y's range, by gate and by range
+};
+
 constexpr std::pair<std::string_view, Activation> kActivations[] = {
     {"silu", Activation::kSilu},
     {"gelu", Activation::kGelu},
@@ -79,6 +86,50 @@ Case elementwise_case(Elementwise kind, const Elements& e) {
     op(v[0], v[1], v[y], options);
   };
   set_tolerance(c, "elementwise", e.dtype);
+  return c;
+}
+
+// gate and what its two halves make of the same, by kernels of the same kind: "gate.cuda",
+// "activation.cuda", "elementwise.cuda".
+void run_both(Activation kind, const GateViews& v, const Options& options) {
+  Options halves = options;
+  for (const std::string& name : options.forced) {
+    const std::string kernel = name.substr(name.find('.'));
+    halves.forced.insert(halves.forced.end(), {"activation" + kernel, "elementwise" + kernel});
+  }
+  compute::activation({kind, v.x, v.halves}, halves);
+  compute::mul(v.halves, v.up, v.halves, halves);
+  const bool parts = options.queue != nullptr;
+  compute::gate({kind, v.x, v.up, v.y, parts ? v.parts.as<uint32_t>() : nullptr}, options);
+  if (parts) compute::range({v.y, v.parts_of_range.as<uint32_t>()}, options);
+}
+
+Case gate_case(std::string_view name, Activation kind, const Elements& e) {
+  Case c;
+  c.label = label_of(name, e);
+  const Operand x{Role::kIn, filled(e.dtype, {e.n}, {e.content, e.seed, 4.0f}), e.shift};
+  const Operand up = in(filled(e.dtype, {e.n}, {e.content, e.seed + 100, 4.0f}), e.shift);
+  const Operand y = out(e.dtype, {e.n}, e.shift);
+  if (e.place == Place::kSame) {
+    c.operands = {up, in_out(x.tensor, e.shift)};
+  } else {
+    c.operands = {up, x, y};
+  }
+  const size_t at = c.operands.size() - 1;
+  c.operands.insert(c.operands.end(), {y, range_parts(), range_parts()});
+  c.run = [kind, at](std::span<const View> v, const Options& options) {
+    run_both(kind, {v[1], v[0], v[at], v[at + 1], v[at + 2], v[at + 3]}, options);
+  };
+  // The error of the activation grows with the other factor: of large ones only the halves tell.
+  const bool bounded = e.content == Content::kNoise || e.content == Content::kSmall;
+  const compute::Tolerance t = compute::tolerance("gate", e.dtype);
+  c.judge = [t, bounded](std::span<const HostTensor> got, std::span<const HostTensor> expected) {
+    std::string wrong;
+    if (bounded) wrong = compare(got[0], expected[0], t.relative, t.absolute);
+    if (wrong.empty() && got[0].bytes != got[1].bytes)
+      wrong = "other bits than of activation and mul";
+    return wrong.empty() ? judge_range(got[2], got[3]) : wrong;
+  };
   return c;
 }
 
@@ -131,6 +182,27 @@ void activation_layer(const Emit& emit) {
   emit_layer(emit, activation_case("silu", Activation::kSilu, e), "silu bf16 [8192, 14336]");
 }
 
+void gate_problems(const Problems& p, const Emit& emit) {
+  for (const auto& [name, kind] : kActivations) {
+    for_each_elements(p, {kF32, kBf16}, [&](const Elements& e) { emit(gate_case(name, kind, e)); });
+  }
+}
+
+void gate_layer(const Emit& emit) {
+  const Elements e{kBf16, kBatchTokens * kF, Content::kNoise, 0, 1};
+  Case c = gate_case("silu", Activation::kSilu, e);
+  c.bytes = 3.0 * static_cast<double>(c.operands[0].tensor.bytes.size());
+  c.operands.erase(c.operands.begin() + 3, c.operands.begin() + 5);
+  for (const bool ranged : {false, true}) {
+    c.run = [ranged](std::span<const View> v, const Options& options) {
+      const bool parts = ranged && options.queue != nullptr;
+      compute::gate({Activation::kSilu, v[1], v[0], v[2], parts ? v[3].as<uint32_t>() : nullptr},
+                    options);
+    };
+    emit_layer(emit, c, ranged ? "silu, range bf16 [8192, 14336]" : "silu bf16 [8192, 14336]");
+  }
+}
+
 void elementwise_problems(const Problems& p, const Emit& emit) {
   for (const Elementwise kind : {Elementwise::kAdd, Elementwise::kMul}) {
     for_each_elements(p, {kF32, kBf16},
@@ -141,6 +213,8 @@ void elementwise_problems(const Problems& p, const Emit& emit) {
 void elementwise_layer(const Emit& emit) {
   const Elements hidden{kBf16, kBatchTokens * kC, Content::kNoise, 0, 1};
   emit_layer(emit, elementwise_case(Elementwise::kAdd, hidden), "add bf16 [8192, 4096]");
+  const Elements many{kBf16, kManyTokens * kWideC, Content::kNoise, 0, 1};
+  emit_layer(emit, elementwise_case(Elementwise::kAdd, many), "add bf16 [32768, 8192]");
   const Elements wide{kBf16, kBatchTokens * kF, Content::kNoise, 0, 1};
   emit_layer(emit, elementwise_case(Elementwise::kMul, wide), "mul bf16 [8192, 14336]");
 }
@@ -156,6 +230,8 @@ void cast_problems(const Problems& p, const Emit& emit) {
 void cast_layer(const Emit& emit) {
   emit_layer(emit, cast_case(kBf16, {kF32, kF * kC, Content::kNoise, 0, 1}),
              "f32 to bf16 [14336, 4096]");
+  emit_layer(emit, cast_case(kBf16, {kF32, kWideF * kWideC, Content::kNoise, 0, 1}),
+             "f32 to bf16 [28672, 8192]");
   emit_layer(emit, cast_case(kBf16, {kF16, kF * kC, Content::kNoise, 0, 1}),
              "f16 to bf16 [14336, 4096]");
 }

@@ -1,6 +1,8 @@
 // rms_norm, rope, kv_append, divergence, nll: each row by itself.
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "tests/ops/problems.hpp"
 
@@ -28,10 +30,19 @@ Case rms_norm_case(const Rows& r, uint64_t seed, Place place = Place::kApart) {
   } else {
     c.operands = {weight, in(x, r.shift), out(r.dtype, {r.rows, r.columns}, r.shift)};
   }
-  c.run = [](std::span<const View> v, const Options& options) {
-    compute::rms_norm({v[1], v[0], 1e-5f, v.back()}, options);
+  const size_t y = c.operands.size() - 1;
+  c.operands.insert(c.operands.end(), {range_parts(), range_parts()});
+  c.run = [y](std::span<const View> v, const Options& options) {
+    const bool parts = options.queue != nullptr;
+    compute::rms_norm({v[1], v[0], 1e-5f, v[y], parts ? v[y + 1].as<uint32_t>() : nullptr},
+                      options);
+    if (parts) compute::range({v[y], v[y + 2].as<uint32_t>()}, options);
   };
-  set_tolerance(c, "rms_norm", r.dtype);
+  const compute::Tolerance t = compute::tolerance("rms_norm", r.dtype);
+  c.judge = [t](std::span<const HostTensor> got, std::span<const HostTensor> expected) {
+    const std::string wrong = compare(got[0], expected[0], t.relative, t.absolute);
+    return wrong.empty() ? judge_range(got[1], got[2]) : wrong;
+  };
   return c;
 }
 
@@ -167,6 +178,8 @@ void rms_norm_problems(const Problems& p, const Emit& emit) {
     }
     emit(rms_norm_case({dtype, 0, 64}, p.seed));
     emit(rms_norm_case({dtype, 33, 576}, p.seed));
+    emit(rms_norm_case({dtype, 2, 5120}, p.seed));
+    emit(rms_norm_case({dtype, 2, 16400}, p.seed));
     for (const Content content : {Content::kSpecial, Content::kLarge, Content::kSmall}) {
       emit(rms_norm_case({dtype, 12, 1024, content}, p.seed));
       emit(rms_norm_case({dtype, 12, 1001, content, 1}, p.seed));
@@ -176,7 +189,20 @@ void rms_norm_problems(const Problems& p, const Emit& emit) {
   }
 }
 void rms_norm_layer(const Emit& emit) {
-  emit_layer(emit, rms_norm_case({kBf16, kBatchTokens, kC}, 1), "bf16 [8192, 4096]");
+  for (const auto& [tokens, cols] : {std::pair{kBatchTokens, kC}, std::pair{kManyTokens, kWideC}}) {
+    Case c = rms_norm_case({kBf16, tokens, cols}, 1);
+    c.operands.pop_back();
+    c.bytes = 2.0 * static_cast<double>(c.operands[1].tensor.bytes.size());
+    for (const bool ranged : {false, true}) {
+      c.run = [ranged](std::span<const View> v, const Options& options) {
+        const bool parts = ranged && options.queue != nullptr;
+        compute::rms_norm({v[1], v[0], 1e-5f, v[2], parts ? v[3].as<uint32_t>() : nullptr},
+                          options);
+      };
+      const std::string label = "bf16 " + shape_text(std::array{tokens, cols});
+      emit_layer(emit, c, ranged ? "with range " + label : label);
+    }
+  }
 }
 
 void rope_problems(const Problems& p, const Emit& emit) {
@@ -196,6 +222,8 @@ void rope_problems(const Problems& p, const Emit& emit) {
 void rope_layer(const Emit& emit) {
   emit_layer(emit, rope_case({kBf16, kBatchTokens / kT, kT, kH, kD, kD / 2}, 1),
              "bf16 [16, 512, 32, 128]");
+  emit_layer(emit, rope_case({kBf16, kManyTokens / kT, kT, kWideC / kD, kD, kD / 2}, 1),
+             "bf16 [64, 512, 64, 128]");
 }
 
 void kv_append_problems(const Problems& p, const Emit& emit) {

@@ -52,28 +52,13 @@ Case absmax_case(const Tensors& t, uint64_t seed) {
   return c;
 }
 
-// What the parts say, whichever of them hold it.
-std::string judge_range(std::span<const HostTensor> got, std::span<const HostTensor> expected) {
-  const auto found = [](const HostTensor& t) {
-    std::vector<uint32_t> parts(t.bytes.size() / 4);
-    std::memcpy(parts.data(), t.bytes.data(), t.bytes.size());
-    return compute::range_of(parts);
-  };
-  const compute::RangeFound a = found(got[0]), b = found(expected[0]);
-  const bool equal = a.absmax == b.absmax || (std::isnan(a.absmax) && std::isnan(b.absmax));
-  if (equal && a.seen == b.seen) return {};
-  return "found " + std::to_string(a.absmax) + ", expected " + std::to_string(b.absmax);
-}
-
-constexpr DLDataType kWords = {kDLUInt, 32, 1};
-
 // Two tensors one after the other, since parts are raised.
 Case range_case(const Tensors& t, uint64_t seed) {
   Case c;
   c.label = Label{"range", t.dtype, {t.n}, t.content, t.shift}.text();
   c.operands = {in(filled(t.dtype, {t.n}, {t.content, seed, 1.0f, t.rarity}), t.shift),
                 in(filled(t.dtype, {t.n}, {Content::kNoise, seed + 100, 2.0f}), t.shift),
-                in_out(zeros(kWords, {compute::kRangeParts}))};
+                range_parts()};
   c.run = [](std::span<const View> v, const Options& options) {
     for (const View& x : v.first(2))
       compute::range({x, v[2].as<uint32_t>()}, options);
@@ -88,7 +73,9 @@ Case range_case(const Tensors& t, uint64_t seed) {
     }
     v[2].as<uint32_t>()[0] = most;
   };
-  c.judge = judge_range;
+  c.judge = [](std::span<const HostTensor> got, std::span<const HostTensor> expected) {
+    return judge_range(got[0], expected[0]);
+  };
   return c;
 }
 
@@ -146,18 +133,23 @@ void absmax_problems(const Problems& p, const Emit& emit) {
 }
 void absmax_layer(const Emit& emit) {
   emit_layer(emit, absmax_case({kBf16, kF * kC}, 1), "absmax bf16 [14336, 4096]");
+  emit_layer(emit, absmax_case({kBf16, kWideF * kWideC}, 1), "absmax bf16 [28672, 8192]");
 }
 
 void range_problems(const Problems& p, const Emit& emit) {
   for_each_tensor(p, [&](const Tensors& t) { emit(range_case(t, p.seed)); });
 }
 void range_layer(const Emit& emit) {
-  Case c = range_case({kBf16, kBatchTokens * kC}, 1);
-  c.operands.erase(c.operands.begin() + 1);
-  c.run = [](std::span<const View> v, const Options& options) {
-    compute::range({v[0], v[1].as<uint32_t>()}, options);
+  const auto one = [&](int64_t elements, const std::string& label) {
+    Case c = range_case({kBf16, elements}, 1);
+    c.operands.erase(c.operands.begin() + 1);
+    c.run = [](std::span<const View> v, const Options& options) {
+      compute::range({v[0], v[1].as<uint32_t>()}, options);
+    };
+    emit_layer(emit, std::move(c), label);
   };
-  emit_layer(emit, std::move(c), "range bf16 [8192, 4096]");
+  one(kBatchTokens * kC, "range bf16 [8192, 4096]");
+  one(kManyTokens * kWideC, "range bf16 [32768, 8192]");
 }
 
 void squared_error_problems(const Problems& p, const Emit& emit) {
@@ -170,11 +162,15 @@ void squared_error_problems(const Problems& p, const Emit& emit) {
   });
 }
 void squared_error_layer(const Emit& emit) {
-  Case c = squared_error_case({kBf16, kF * kC}, kBf16, 1);
-  c.run = [](std::span<const View> v, const Options& options) {
-    compute::squared_error({v[0], v[1], v[2].as<double>()}, options);
+  const auto one = [&](int64_t elements, const std::string& label) {
+    Case c = squared_error_case({kBf16, elements}, kBf16, 1);
+    c.run = [](std::span<const View> v, const Options& options) {
+      compute::squared_error({v[0], v[1], v[2].as<double>()}, options);
+    };
+    emit_layer(emit, std::move(c), label);
   };
-  emit_layer(emit, std::move(c), "bf16 and bf16 [14336, 4096]");
+  one(kF * kC, "bf16 and bf16 [14336, 4096]");
+  one(kWideF * kWideC, "bf16 and bf16 [28672, 8192]");
 }
 
 }  // namespace mopt::ops

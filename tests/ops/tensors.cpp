@@ -2,6 +2,7 @@
 #include <cstring>
 #include <limits>
 
+#include "host/compute/parallel.hpp"
 #include "mopt/numeric/reals.hpp"
 #include "tests/ops/harness.hpp"
 
@@ -88,8 +89,10 @@ HostTensor::HostTensor(DLDataType type, std::vector<int64_t> extents)
 HostTensor filled(DLDataType dtype, std::vector<int64_t> shape, const Fill& fill) {
   HostTensor out(dtype, std::move(shape));
   visit(RealsOut{out.bytes.data(), real_type(dtype)}, [&](auto* p) {
-    for (int64_t i = 0; i < elements(out.shape); ++i)
-      put(element(fill, static_cast<uint64_t>(i)), p[i]);
+    compute::for_each(elements(out.shape), 1 << 18, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        put(element(fill, static_cast<uint64_t>(i)), p[i]);
+    });
   });
   return out;
 }

@@ -1,6 +1,7 @@
 #include "tests/ops/time.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -24,14 +25,30 @@ constexpr int kMostCopies = 64;
 // Operations for each byte above which products are the limit, not memory.
 constexpr double kComputeBound = 100;
 
-struct Row {
-  std::string op, kernel, problem;
-  double seconds, bytes, flops;
-  double rate() const { return bytes / seconds; }
+// Weights that encoders are timed with: the 8B shape's largest, and the 70B shape's, where starting
+// a kernel no longer counts.
+constexpr std::array<std::array<int64_t, 2>, 2> kWeights{{{kF, kC}, {kWideF, kWideC}}};
+
+// Of one call: until the target is done, and until the call returns.
+struct Seconds {
+  double all, host;
 };
 
-// Seconds of fn(i), called with a rising i; median of some repeats of many launches each.
-double median_seconds(const Target& target, const std::function<void(int64_t)>& fn) {
+struct Row {
+  std::string op, kernel, problem;
+  Seconds seconds;
+  double bytes, flops;
+  double rate() const { return bytes / seconds.all; }
+};
+
+double median(std::vector<double> found) {
+  const auto middle = found.begin() + static_cast<int64_t>(found.size() / 2);
+  std::nth_element(found.begin(), middle, found.end());
+  return *middle;
+}
+
+// Seconds of fn(i), called with a rising i; medians of some repeats of many launches each.
+Seconds median_seconds(const Target& target, const std::function<void(int64_t)>& fn) {
   int64_t next = 0;
   const auto finish = [&] {
     if (target.queue != nullptr) target.queue->finish();
@@ -41,20 +58,23 @@ double median_seconds(const Target& target, const std::function<void(int64_t)>& 
     const auto begin = std::chrono::steady_clock::now();
     for (int64_t i = 0; i < launches; ++i)
       fn(next++);
+    const std::chrono::duration<double> returned = std::chrono::steady_clock::now() - begin;
     finish();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    return took.count();
+    const auto each = static_cast<double>(launches);
+    return Seconds{took.count() / each, returned.count() / each};
   };
   several(2);
-  const double once = several(4) / 4;
+  const double once = several(4).all;
   const auto launches =
       static_cast<int64_t>(std::clamp(kShortest / once, 1.0, double{kMostLaunches}));
-  std::vector<double> found;
-  for (int i = 0; i < (target.queue == nullptr ? kRepeatsOnCpu : kRepeats); ++i)
-    found.push_back(several(launches) / static_cast<double>(launches));
-  std::nth_element(found.begin(), found.begin() + static_cast<int64_t>(found.size() / 2),
-                   found.end());
-  return found[found.size() / 2];
+  std::vector<double> all, host;
+  for (int i = 0; i < (target.queue == nullptr ? kRepeatsOnCpu : kRepeats); ++i) {
+    const Seconds found = several(launches);
+    all.push_back(found.all);
+    host.push_back(found.host);
+  }
+  return {median(std::move(all)), median(std::move(host))};
 }
 
 int64_t copies_for(double bytes) {
@@ -75,12 +95,12 @@ class Timing {
       memory.push_back(device ? target_.queue->take(bytes) : on_host(bytes));
       if (device) target_.queue->zero(memory.back().get(), bytes);
     }
-    const double seconds = median_seconds(target_, [&](int64_t i) {
+    const Seconds seconds = median_seconds(target_, [&](int64_t i) {
       std::byte *to = memory[static_cast<size_t>(i % 2)].get(),
                 *from = memory[static_cast<size_t>(1 - i % 2)].get();
       device ? target_.queue->copy(to, from, bytes) : copy_on_cpu(to, from, bytes);
     });
-    copy_rate_ = 2 * static_cast<double>(bytes) / seconds;
+    copy_rate_ = 2 * static_cast<double>(bytes) / seconds.all;
     rows_.push_back({"memory", "copy", std::to_string(bytes >> 20) + " MiB", seconds,
                      2 * static_cast<double>(bytes), 0});
   }
@@ -94,11 +114,11 @@ class Timing {
     Options options;
     options.queue = target_.queue;
     const auto views = placed.views();
-    const double seconds = median_seconds(
+    const Seconds seconds = median_seconds(
         target_, [&](int64_t) { compute::linear(views[0], views[1], nullptr, views[2], options); });
     const double flops =
         2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-    product_rate_ = flops / seconds;
+    product_rate_ = flops / seconds.all;
     rows_.push_back({"linear", "fastest", "bf16 " + shape_text(std::array{n, n, n}), seconds,
                      6.0 * static_cast<double>(n) * static_cast<double>(n), flops});
   }
@@ -119,51 +139,58 @@ class Timing {
     });
   }
 
-  void encoder(const EncoderPlugins& plugins, const Encoder& encoder) {
-    const Quantizer quantizer = plugins.make(encoder);
-    const mopt_exec* exec = exec_on(target_, plugins.services());
-    if (!quantizer.serves(exec->device.device_type)) {
-      std::printf("%s: the plugin has no kernels for %s\n", encoder.label().c_str(),
-                  target_.name.c_str());
-      return;
+  // With weights of one shape; on the CPU that of the 8B shape has to do.
+  void encoders(const EncoderPlugins& plugins, std::span<const Encoder> chosen) {
+    for (const auto& shape : kWeights) {
+      if (target_.queue == nullptr && shape[0] != kF) continue;
+      const Weights weights(target_, shape);
+      for (const Encoder& encoder : chosen)
+        this->encoder(plugins, encoder, weights);
     }
-    const HostTensor weight = filled(kBf16, {kF, kC}, {Content::kNoise, 1, 0.05f});
-    std::vector<std::unique_ptr<PlacedTensor>> weights;
-    for (int64_t i = 0; i < copies_for(static_cast<double>(weight.bytes.size())); ++i)
-      weights.push_back(std::make_unique<PlacedTensor>(target_, weight, Role::kIn, 0));
-    const PlacedTensor out(target_, weight, Role::kOut, 0);
-    if (quantizer.scheme(MOPT_OPERAND_WEIGHT)) {
-      encode(encoder, quantizer, exec, weights, out);
-    }
-    if (quantizer.scheme(MOPT_OPERAND_INPUT)) round(encoder, quantizer, exec, weights, out);
   }
 
   void print(const std::string& csv) const {
     std::ofstream file;
     if (!csv.empty()) {
       file.open(csv);
-      file << "op,kernel,problem,microseconds,GB/s,TFLOP/s,share,of\n";
+      file << "op,kernel,problem,microseconds,host microseconds,GB/s,TFLOP/s,share,of\n";
     }
-    std::printf("%-12s %-26s %-36s %12s %9s %9s  share\n", "op", "kernel", "problem", "us", "GB/s",
-                "TFLOP/s");
+    std::printf("%-12s %-26s %-36s %12s %9s %9s %9s  share\n", "op", "kernel", "problem", "us",
+                "host us", "GB/s", "TFLOP/s");
     for (const Row& row : rows_) {
       const bool computes = row.flops > kComputeBound * row.bytes;
       const double share =
-          computes ? row.flops / row.seconds / product_rate_ : row.rate() / copy_rate_;
-      const double tera = row.flops / row.seconds * 1e-12;
-      std::printf("%-12s %-26s %-36s %12.1f %9.1f %9.2f  %5.1f %% of %s\n", row.op.c_str(),
-                  row.kernel.c_str(), row.problem.c_str(), row.seconds * 1e6, row.rate() * 1e-9,
-                  tera, share * 100, computes ? "products" : "copy");
+          computes ? row.flops / row.seconds.all / product_rate_ : row.rate() / copy_rate_;
+      const double tera = row.flops / row.seconds.all * 1e-12;
+      std::printf("%-12s %-26s %-36s %12.1f %9.1f %9.1f %9.2f  %5.1f %% of %s\n", row.op.c_str(),
+                  row.kernel.c_str(), row.problem.c_str(), row.seconds.all * 1e6,
+                  row.seconds.host * 1e6, row.rate() * 1e-9, tera, share * 100,
+                  computes ? "products" : "copy");
       if (!file.is_open()) continue;
-      file << row.op << "," << row.kernel << ",\"" << row.problem << "\"," << row.seconds * 1e6
-           << "," << row.rate() * 1e-9 << "," << tera << "," << share << ","
-           << (computes ? "products" : "copy") << "\n";
+      file << row.op << "," << row.kernel << ",\"" << row.problem << "\"," << row.seconds.all * 1e6
+           << "," << row.seconds.host * 1e6 << "," << row.rate() * 1e-9 << "," << tera << ","
+           << share << "," << (computes ? "products" : "copy") << "\n";
     }
     if (file.is_open() && !file.flush()) throw Error(MOPT_IO, "'" + csv + "' cannot be written");
   }
 
  private:
-  using Weights = std::vector<std::unique_ptr<PlacedTensor>>;
+  // Copies of one weight, what is decoded from them, and how the table calls them.
+  struct Weights {
+    Weights(const Target& target, std::array<int64_t, 2> shape)
+        : rows(shape[0]), cols(shape[1]), label("bf16 " + shape_text(shape)) {
+      const HostTensor weight = filled(kBf16, {rows, cols}, {Content::kNoise, 1, 0.05f});
+      for (int64_t i = 0; i < copies_for(static_cast<double>(weight.bytes.size())); ++i)
+        copies.push_back(std::make_unique<PlacedTensor>(target, weight, Role::kIn, 0));
+      out = std::make_unique<PlacedTensor>(target, weight, Role::kOut, 0);
+    }
+    size_t turn(int64_t i) const { return static_cast<size_t>(i) % copies.size(); }
+    DLTensor& at(int64_t i, DLDevice device) const { return copies[turn(i)]->tensor(device); }
+    int64_t rows, cols;
+    std::string label;
+    std::vector<std::unique_ptr<PlacedTensor>> copies;
+    std::unique_ptr<PlacedTensor> out;
+  };
 
   static compute::Buffer on_host(int64_t bytes) {
     compute::Buffer memory(
@@ -184,7 +211,7 @@ class Timing {
     options.forced = {std::string(kernel)};
     options.queue = target_.queue;
     try {
-      const double seconds = median_seconds(target_, [&](int64_t i) {
+      const Seconds seconds = median_seconds(target_, [&](int64_t i) {
         c.run(placed[static_cast<size_t>(i) % placed.size()]->views(), options);
       });
       rows_.push_back(
@@ -195,37 +222,51 @@ class Timing {
     }
   }
 
-  void add(const Encoder& encoder, const char* what, double bytes,
+  void encoder(const EncoderPlugins& plugins, const Encoder& encoder, const Weights& weights) {
+    const Quantizer quantizer = plugins.make(encoder);
+    const mopt_exec* exec = exec_on(target_, plugins.services());
+    if (!quantizer.serves(exec->device.device_type)) {
+      std::printf("%s: the plugin has no kernels for %s\n", encoder.label().c_str(),
+                  target_.name.c_str());
+      return;
+    }
+    if (quantizer.scheme(MOPT_OPERAND_WEIGHT)) encode(encoder, quantizer, exec, weights);
+    if (quantizer.scheme(MOPT_OPERAND_INPUT)) round(encoder, quantizer, exec, weights);
+  }
+
+  void add(const Encoder& encoder, const char* what, const Weights& weights, double bytes,
            const std::function<void(int64_t)>& fn) {
-    rows_.push_back(
-        {what, encoder.label(), "bf16 [14336, 4096]", median_seconds(target_, fn), bytes, 0});
+    rows_.push_back({what, encoder.label(), weights.label, median_seconds(target_, fn), bytes, 0});
   }
 
   void encode(const Encoder& encoder, const Quantizer& quantizer, const mopt_exec* exec,
-              const Weights& weights, const PlacedTensor& out) {
-    const auto at = [&](int64_t i) -> DLTensor& {
-      return weights[static_cast<size_t>(i) % weights.size()]->tensor(exec->device);
+              const Weights& weights) {
+    const auto encoded_at = [&](int64_t i) {
+      return quantizer.quantize(exec, job_of(weights.at(i, exec->device), 0.05f));
     };
-    const double read = static_cast<double>(nbytes(at(0)));
-    // Kept: its payload, rotated, is what is decoded.
+    const double read = static_cast<double>(nbytes(weights.at(0, exec->device)));
+    // Kept: its payload, rotated, is what is decoded; nor is the same memory written again at once.
     std::vector<std::vector<NamedTensor>> encoded;
     double written = 0;
-    for (size_t i = 0; i < weights.size(); ++i)
-      encoded.push_back(quantizer.quantize(exec, job_of(at(static_cast<int64_t>(i)), 0.05f)));
+    for (size_t i = 0; i < weights.copies.size(); ++i)
+      encoded.push_back(encoded_at(static_cast<int64_t>(i)));
     for (const NamedTensor& part : encoded[0])
       written += static_cast<double>(nbytes(*part.tensor));
-    add(encoder, "quantize", read + written,
-        [&](int64_t i) { quantizer.quantize(exec, job_of(at(i), 0.05f)); });
+    add(encoder, "quantize", weights, read + written,
+        [&](int64_t i) { encoded[weights.turn(i)] = encoded_at(i); });
     std::vector<std::unique_ptr<PlacedTensor>> scalars;
     std::vector<std::vector<mopt_named_tensor>> named;
     for (const auto& parts : encoded)
       named.push_back(on_target(parts, exec, scalars));
-    add(encoder, "dequantize", read + written, [&](int64_t i) {
-      const auto& parts = named[static_cast<size_t>(i) % named.size()];
-      const mopt_qtensor q{
-          sizeof(mopt_qtensor), static_cast<uint32_t>(parts.size()), {"w", 1}, kF, kC,
-          parts.data()};
-      quantizer.dequantize(exec, q, &out.tensor(exec->device));
+    add(encoder, "dequantize", weights, read + written, [&](int64_t i) {
+      const auto& parts = named[weights.turn(i)];
+      const mopt_qtensor q{sizeof(mopt_qtensor),
+                           static_cast<uint32_t>(parts.size()),
+                           {"w", 1},
+                           weights.rows,
+                           weights.cols,
+                           parts.data()};
+      quantizer.dequantize(exec, q, &weights.out->tensor(exec->device));
     });
   }
 
@@ -247,7 +288,7 @@ class Timing {
   }
 
   void round(const Encoder& encoder, const Quantizer& quantizer, const mopt_exec* exec,
-             const Weights& weights, const PlacedTensor& out) {
+             const Weights& weights) {
     float scale = 0;
     const float* stored = &scale;
     try {
@@ -255,10 +296,10 @@ class Timing {
     } catch (const Error&) {  // none is stored
       stored = nullptr;
     }
-    const double bytes = 2.0 * static_cast<double>(nbytes(out.tensor(exec->device)));
-    add(encoder, "round input", bytes, [&](int64_t i) {
-      const DLTensor& x = weights[static_cast<size_t>(i) % weights.size()]->tensor(exec->device);
-      quantizer.quantize_input(exec, MOPT_OPERAND_INPUT, &x, stored, &out.tensor(exec->device));
+    DLTensor& out = weights.out->tensor(exec->device);
+    add(encoder, "round input", weights, 2.0 * static_cast<double>(nbytes(out)), [&](int64_t i) {
+      quantizer.quantize_input(exec, MOPT_OPERAND_INPUT, &weights.at(i, exec->device), stored,
+                               &out);
     });
   }
 
@@ -278,11 +319,13 @@ void time_all(const Target& target, const Selection& selection, const EncoderPlu
     if (selected(op, selection)) timing.op(op, selection);
   }
   if (wants_encoders(selection)) {
+    std::vector<Encoder> chosen;
     for (const Encoder& encoder : all_encoders()) {
       if (selection.kernel.empty() || selection.kernel == encoder.component) {
-        timing.encoder(plugins, encoder);
+        chosen.push_back(encoder);
       }
     }
+    timing.encoders(plugins, chosen);
   }
   timing.print(csv);
 }

@@ -10,6 +10,8 @@ enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
 // "silu", "gelu" (with erf), "gelu_tanh", "relu".
 Activation activation_kind(std::string_view name);
+// The reference's rule, in fp32.
+float activated(Activation, float x);
 
 struct ActivationProblem {
   Activation kind;

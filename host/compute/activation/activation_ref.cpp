@@ -5,9 +5,8 @@
 #include "host/compute/parallel.hpp"
 
 namespace mopt::compute {
-namespace {
 
-float apply(Activation kind, float x) {
+float activated(Activation kind, float x) {
   switch (kind) {
     case Activation::kSilu:
       return x / (1.0f + std::exp(-x));
@@ -24,13 +23,11 @@ float apply(Activation kind, float x) {
   return x;
 }
 
-}  // namespace
-
 void activation_reference(const ActivationProblem& p) {
   by_dtype("activation", p.x, [&]<class T>(T*) {
     for_each(p.x.elements(), 1 << 14, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        put(apply(p.kind, to_float(p.x.as<T>()[i])), p.y.as<T>()[i]);
+        put(activated(p.kind, to_float(p.x.as<T>()[i])), p.y.as<T>()[i]);
       }
     });
   });

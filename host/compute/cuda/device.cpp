@@ -207,7 +207,8 @@ std::byte* Pool::allocate(int64_t size, int64_t wanted) {
   lack(wanted);
 }
 
-void Pool::lack(int64_t wanted) const {
+void Pool::lack(int64_t wanted) {
+  use_.wanted = use_.in_use + wanted;
   size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
   const int64_t room = std::min(use_.limit - use_.in_use, static_cast<int64_t>(free));

@@ -49,7 +49,7 @@ class Pool {
  private:
   std::byte* allocate(int64_t size, int64_t wanted);
   void trim_locked();
-  [[noreturn]] void lack(int64_t wanted) const;
+  [[noreturn]] void lack(int64_t wanted);
   mutable std::mutex mutex_;
   MemoryUse use_;
   std::vector<std::weak_ptr<FreeBlocks>> queues_;

@@ -11,6 +11,7 @@ DeviceRows<CastProblem> cast_rows();
 DeviceRows<DivergenceProblem> divergence_rows();
 DeviceRows<ElementwiseProblem> elementwise_rows();
 DeviceRows<EmbeddingProblem> embedding_rows();
+DeviceRows<GateProblem> gate_rows();
 DeviceRows<KvAppendProblem> kv_append_rows();
 DeviceRows<LinearCall> linear_rows();
 DeviceRows<NllOnDevice> nll_rows();

@@ -12,20 +12,15 @@ constexpr int kStretch = Pack<In>::kSize > Pack<Out>::kSize ? Pack<In>::kSize : 
 
 template <int N, class T>
 __device__ void load_run(const T* from, float (&to)[N]) {
-  for (int p = 0; p < N / Pack<T>::kSize; ++p) {
-    const Pack<T> pack = reinterpret_cast<const Pack<T>*>(from)[p];
-    for (int i = 0; i < Pack<T>::kSize; ++i)
-      to[p * Pack<T>::kSize + i] = to_float(pack.at[i]);
-  }
+  constexpr int kSize = Pack<T>::kSize;
+  for (int p = 0; p < N; p += kSize)
+    load_pack(from + p, reinterpret_cast<float(&)[kSize]>(to[p]));
 }
 template <int N, class T>
 __device__ void store_run(const float (&from)[N], T* to) {
-  for (int p = 0; p < N / Pack<T>::kSize; ++p) {
-    Pack<T> pack;
-    for (int i = 0; i < Pack<T>::kSize; ++i)
-      put(from[p * Pack<T>::kSize + i], pack.at[i]);
-    reinterpret_cast<Pack<T>*>(to)[p] = pack;
-  }
+  constexpr int kSize = Pack<T>::kSize;
+  for (int p = 0; p < N; p += kSize)
+    store_pack(reinterpret_cast<const float(&)[kSize]>(from[p]), to + p);
 }
 
 // `packed`: all pointers are aligned to 16 bytes.

@@ -8,8 +8,8 @@
 
 namespace mopt::compute {
 
-// Parts of a range: part i belongs to the i-th of as many groups of a kernel's threads, so that
-// nothing depends on their order.
+// Parts of a range: threads raise different ones, so that they wait for each other less. Only the
+// largest of all parts says something. Kernels that make a tensor may raise them as they write it.
 inline constexpr int64_t kRangeParts = 1024;
 
 struct RangeProblem {

@@ -1,14 +1,10 @@
 #include <array>
 
 #include "host/compute/cuda/kernels.hpp"
-#include "host/compute/cuda/launch.cuh"
+#include "host/compute/range/range.cuh"
 
 namespace mopt::compute::cuda {
 namespace {
-
-__device__ uint32_t magnitude(float x) {
-  return __float_as_uint(x) & 0x7FFFFFFFu;
-}
 
 // Group g of threads takes packs g, g + kRangeParts, ...; it alone writes part g.
 template <class T>

@@ -24,6 +24,7 @@ void rms_norm(const RmsNormProblem& p, const Options& options) {
               same(p.y.dtype, p.x.dtype),
           "rms_norm", "an output like " + text(p.x), p.y);
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::rms_norm, p, options);
+  require(p.range_parts == nullptr, "rms_norm", "no parts of a range on the CPU", p.y);
   choose(std::span<const Kernel<RmsNormProblem>>(kKernels), p, options).run(p);
 }
 

@@ -12,6 +12,8 @@ struct RmsNormProblem {
   View x, weight;  // [..., C], [C]; one type
   float eps = 1e-6f;
   View y;  // x's shape and type; may be x
+  // On a device, when not null: raised by y as range (range.hpp) would.
+  uint32_t* range_parts = nullptr;
 };
 
 void rms_norm(const RmsNormProblem& problem, const Options& options = {});

@@ -1,7 +1,7 @@
 #include <array>
 
 #include "host/compute/cuda/kernels.hpp"
-#include "host/compute/cuda/launch.cuh"
+#include "host/compute/range/range.cuh"
 
 namespace mopt::compute::cuda {
 namespace {
@@ -19,79 +19,92 @@ __device__ float block_sum(float x, float* shared) {
   return sum;
 }
 
-// One block of threads a row, whose second reading comes from the cache.
-template <class T, bool kPacked>
-__global__ void normalize(const T* x, const T* weight, T* y, int64_t columns, float eps) {
-  constexpr int kRun = kPacked ? Pack<T>::kSize : 1;
-  __shared__ float shared[kWarps];
-  x += blockIdx.x * columns;
-  y += blockIdx.x * columns;
-  float squares = 0;
-  for (int64_t i = threadIdx.x * kRun; i < columns; i += blockDim.x * kRun) {
-    if constexpr (kPacked) {
-      const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + i);
-      for (int e = 0; e < kRun; ++e)
-        squares = fmaf(to_float(pack.at[e]), to_float(pack.at[e]), squares);
-    } else {
-      squares = fmaf(to_float(x[i]), to_float(x[i]), squares);
-    }
-  }
-  const float mean = block_sum(squares, shared) / static_cast<float>(columns);
-  const float scale = 1.0f / sqrtf(mean + eps);
-  for (int64_t i = threadIdx.x * kRun; i < columns; i += blockDim.x * kRun) {
-    if constexpr (kPacked) {
-      const Pack<T> from = *reinterpret_cast<const Pack<T>*>(x + i);
-      const Pack<T> by = *reinterpret_cast<const Pack<T>*>(weight + i);
-      Pack<T> to;
-      for (int e = 0; e < kRun; ++e)
-        put(round_to<T>(to_float(from.at[e]) * scale) * to_float(by.at[e]), to.at[e]);
-      *reinterpret_cast<Pack<T>*>(y + i) = to;
-    } else {
-      put(round_to<T>(to_float(x[i]) * scale) * to_float(weight[i]), y[i]);
-    }
-  }
-}
-
-// The same with the row in registers, kPacks packs a thread.
-template <class T, int kPacks>
-__global__ void normalize_held(const T* x, const T* weight, T* y, int64_t columns, float eps) {
-  constexpr int kSize = Pack<T>::kSize;
-  __shared__ float shared[kWarps];
-  const auto* from = reinterpret_cast<const Pack<T>*>(x + blockIdx.x * columns);
-  const auto* by = reinterpret_cast<const Pack<T>*>(weight);
-  auto* to = reinterpret_cast<Pack<T>*>(y + blockIdx.x * columns);
-  const int packs = static_cast<int>(columns) / kSize;
-  Pack<T> held[kPacks] = {};
-  float squares = 0;
-  for (int k = 0; k < kPacks; ++k) {
-    const int i = k * kWarps * 32 + static_cast<int>(threadIdx.x);
-    if (i >= packs) continue;
-    held[k] = from[i];
-    for (int e = 0; e < kSize; ++e)
-      squares = fmaf(to_float(held[k].at[e]), to_float(held[k].at[e]), squares);
-  }
-  const float mean = block_sum(squares, shared) / static_cast<float>(columns);
-  const float scale = 1.0f / sqrtf(mean + eps);
-  for (int k = 0; k < kPacks; ++k) {
-    const int i = k * kWarps * 32 + static_cast<int>(threadIdx.x);
-    if (i >= packs) continue;
-    const Pack<T> factors = by[i];
-    Pack<T> out;
-    for (int e = 0; e < kSize; ++e)
-      put(round_to<T>(to_float(held[k].at[e]) * scale) * to_float(factors.at[e]), out.at[e]);
-    to[i] = out;
-  }
-}
-
-// The kernel for a row, which must be packed for all but the first.
 template <class T>
-auto kernel_for(int64_t columns, bool packed) {
+struct Rows {
+  const T *x, *weight;
+  T* y;
+  int64_t columns;
+  float eps;
+  uint32_t* parts;  // of y's range; may be null
+};
+
+// One block of threads a row, whose second reading comes from the cache.
+template <class T>
+__global__ void normalize(Rows<T> p) {
+  __shared__ float shared[kWarps];
+  const T* x = p.x + blockIdx.x * p.columns;
+  T* y = p.y + blockIdx.x * p.columns;
+  float squares = 0;
+  for (int64_t i = threadIdx.x; i < p.columns; i += blockDim.x)
+    squares = fmaf(to_float(x[i]), to_float(x[i]), squares);
+  const float mean = block_sum(squares, shared) / static_cast<float>(p.columns);
+  const float scale = 1.0f / sqrtf(mean + p.eps);
+  uint32_t most = 0;
+  for (int64_t i = threadIdx.x; i < p.columns; i += blockDim.x) {
+    const float out = round_to<T>(to_float(x[i]) * scale) * to_float(p.weight[i]);
+    put(out, y[i]);
+    most = max(most, magnitude(out));
+  }
+  if (p.parts != nullptr) raise_part<T>(most, p.parts);
+}
+
+// The same in packs; the first kHeld of each thread stay in registers, with their weights.
+template <class T, int kHeld>
+__global__ void normalize_packs(Rows<T> p) {
+  constexpr int kSize = Pack<T>::kSize;
+  constexpr int64_t kStep = static_cast<int64_t>(kWarps) * 32 * kSize;
+  __shared__ float shared[kWarps];
+  const T* x = p.x + blockIdx.x * p.columns;
+  T* y = p.y + blockIdx.x * p.columns;
+  const int64_t first = static_cast<int64_t>(threadIdx.x) * kSize;
+  uint4 held[kHeld] = {}, factors[kHeld] = {};
+  for (int k = 0; k < kHeld; ++k) {
+    if (first + k * kStep < p.columns) held[k] = load_words(x + first + k * kStep);
+  }
+  for (int k = 0; k < kHeld; ++k) {
+    if (first + k * kStep < p.columns) factors[k] = load_words(p.weight + first + k * kStep);
+  }
+  float squares = 0;
+  const auto add = [&](uint4 words) {
+    float run[kSize];
+    unpack(words, x, run);
+    for (const float value : run)
+      squares = fmaf(value, value, squares);
+  };
+  for (const uint4 words : held)
+    add(words);
+  for (int64_t i = first + kHeld * kStep; i < p.columns; i += kStep)
+    add(load_words(x + i));
+  const float mean = block_sum(squares, shared) / static_cast<float>(p.columns);
+  const float scale = 1.0f / sqrtf(mean + p.eps);
+  uint32_t most = 0;
+  const auto finish = [&](uint4 words, uint4 weight, int64_t i) {
+    float run[kSize], by[kSize];
+    unpack(words, x, run);
+    unpack(weight, x, by);
+    for (float& value : run)
+      value *= scale;
+    round_all<T>(run);
+    for (int e = 0; e < kSize; ++e) {
+      run[e] *= by[e];
+      most = max(most, magnitude(run[e]));
+    }
+    store_pack(run, y + i);
+  };
+  for (int k = 0; k < kHeld; ++k) {
+    if (first + k * kStep < p.columns) finish(held[k], factors[k], first + k * kStep);
+  }
+  for (int64_t i = first + kHeld * kStep; i < p.columns; i += kStep)
+    finish(load_words(x + i), load_words(p.weight + i), i);
+  if (p.parts != nullptr) raise_part<T>(most, p.parts);
+}
+
+template <class T>
+auto kernel_for(int64_t columns) {
   const int64_t packs = columns / Pack<T>::kSize, threads = kWarps * 32;
-  if (!packed) return normalize<T, false>;
-  if (packs <= threads) return normalize_held<T, 1>;
-  if (packs <= 2 * threads) return normalize_held<T, 2>;
-  if (packs <= 4 * threads) return normalize_held<T, 4>;
-  return normalize<T, true>;
+  if (packs <= threads) return normalize_packs<T, 1>;
+  if (packs <= 2 * threads) return normalize_packs<T, 2>;
+  return normalize_packs<T, 4>;
 }
 
 void run(const RmsNormProblem& p, Queue& queue) {
@@ -99,9 +112,9 @@ void run(const RmsNormProblem& p, Queue& queue) {
   by_dtype("rms_norm", p.x, [&]<class T>(T*) {
     const bool packed = columns % Pack<T>::kSize == 0 && aligned(p.x.data) &&
                         aligned(p.weight.data) && aligned(p.y.data);
-    launch(kernel_for<T>(columns, packed), {p.x.rows(), kWarps * 32}, queue,
-           static_cast<const T*>(p.x.data), static_cast<const T*>(p.weight.data), p.y.as<T>(),
-           columns, p.eps);
+    launch(packed ? kernel_for<T>(columns) : normalize<T>, {p.x.rows(), kWarps * 32}, queue,
+           Rows<T>{static_cast<const T*>(p.x.data), static_cast<const T*>(p.weight.data),
+                   p.y.as<T>(), columns, p.eps, p.range_parts});
   });
 }
 

@@ -11,6 +11,8 @@
 
 #  include <cuda_runtime.h>
 
+#  include <cstring>
+
 #  include "mopt/numeric/e2m1.hpp"
 #  include "mopt/numeric/e4m3.hpp"
 #  include "mopt/numeric/reals.hpp"
@@ -111,6 +113,40 @@ struct alignas(16) Words {
   uint32_t at[4];
 };
 
+// 4, 8 or 16 bytes in one access: the compiler splits those of a struct of its own as it likes.
+template <int kWords>
+__device__ void load_words(const void* from, uint32_t* to) {
+  if constexpr (kWords == 4) {
+    const uint4 words = *static_cast<const uint4*>(from);
+    to[0] = words.x, to[1] = words.y, to[2] = words.z, to[3] = words.w;
+  } else if constexpr (kWords == 2) {
+    const uint2 words = *static_cast<const uint2*>(from);
+    to[0] = words.x, to[1] = words.y;
+  } else {
+    static_assert(kWords == 1);
+    to[0] = *static_cast<const uint32_t*>(from);
+  }
+}
+template <int kWords>
+__device__ void store_words(const uint32_t* from, void* to) {
+#  if defined(__CUDA_ARCH__)
+  const size_t global = __cvta_generic_to_global(to);
+  if constexpr (kWords == 4) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(global), "r"(from[0]),
+                 "r"(from[1]), "r"(from[2]), "r"(from[3])
+                 : "memory");
+  } else if constexpr (kWords == 2) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(global), "r"(from[0]), "r"(from[1])
+                 : "memory");
+  } else {
+    static_assert(kWords == 1);
+    asm volatile("st.global.b32 [%0], %1;" ::"l"(global), "r"(from[0]) : "memory");
+  }
+#  else
+  std::memcpy(to, from, kWords * sizeof(uint32_t));
+#  endif
+}
+
 // A run of 16 elements as they lie in memory.
 template <class T>
 struct Raw {
@@ -124,7 +160,7 @@ __device__ Raw<T> load_run(const T* from) {
   Raw<T> raw;
 #  pragma unroll
   for (int i = 0; i < Raw<T>::kWords; ++i)
-    raw.at[i] = reinterpret_cast<const Words*>(from)[i];
+    load_words<4>(reinterpret_cast<const Words*>(from) + i, raw.at[i].at);
   return raw;
 }
 template <class T>
@@ -139,7 +175,39 @@ template <class T>
 __device__ void store_run(const Raw<T>& raw, T* to) {
 #  pragma unroll
   for (int i = 0; i < Raw<T>::kWords; ++i)
-    reinterpret_cast<Words*>(to)[i] = raw.at[i];
+    store_words<4>(raw.at[i].at, reinterpret_cast<Words*>(to) + i);
+}
+
+// A run in two halves of 8 elements that lie apart: what the lanes of a warp move at once is then
+// one piece of memory, without sectors that are only half written.
+constexpr int kHalf = kRun / 2;
+
+// Puts the 8 elements at `from`, aligned to 16 bytes, into half h of the run.
+template <class T>
+__device__ void load_half(const T* from, Raw<T>& raw, int h) {
+  constexpr int kWords = Raw<T>::kWords / 2;
+#  pragma unroll
+  for (int i = 0; i < kWords; ++i)
+    load_words<4>(reinterpret_cast<const Words*>(from) + i, raw.at[h * kWords + i].at);
+}
+template <class T>
+__device__ void store_half(const Raw<T>& raw, int h, T* to) {
+  constexpr int kWords = Raw<T>::kWords / 2;
+#  pragma unroll
+  for (int i = 0; i < kWords; ++i)
+    store_words<4>(raw.at[h * kWords + i].at, reinterpret_cast<Words*>(to) + i);
+}
+
+// The same for the codes of a run.
+template <class Codes>
+__device__ void load_half(const uint8_t* from, Codes& codes, int h) {
+  constexpr int kWords = static_cast<int>(sizeof(Codes) / 8);
+  load_words<kWords>(from, codes.at + h * kWords);
+}
+template <class Codes>
+__device__ void store_half(const Codes& codes, int h, uint8_t* to) {
+  constexpr int kWords = static_cast<int>(sizeof(Codes) / 8);
+  store_words<kWords>(codes.at + h * kWords, to);
 }
 
 // Two binary16 of a word as float32.
@@ -298,13 +366,25 @@ struct ByProduct {
   }
 };
 
+// 1 / x rounded to nearest, for |x| within 2^-100 and 2^100: what __frcp_rn does for such numbers,
+// without its tests for others.
+__device__ inline float reciprocal(float x) {
+#  if defined(__CUDA_ARCH__)
+  float near;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(near) : "f"(x));
+  return __fmaf_rn(near, __fmaf_rn(-x, near, 1.0f), near);
+#  else
+  return __frcp_rn(x);
+#  endif
+}
+
 // Calls fn with a divider by `scale` for elements of type T up to absmax. The product serves where
 // no intermediate result overflows, and none that matters for a code (from 2^-10 on) underflows;
 // scales up to 1 keep the quotient of a float32 from becoming zero.
 template <class T, class Fn>
 __device__ void with_divider(float scale, float absmax, const Fn& fn) {
   constexpr float kMost = sizeof(T) == 4 ? 1.0f : 0x1p10f;
-  const float inverse = __frcp_rn(scale);
+  const float inverse = reciprocal(scale);
   if (scale >= 0x1p-80f && scale <= kMost && __fmul_rn(absmax, inverse) <= 0x1p100f) {
     fn(ByProduct<T>{scale, inverse});
   } else {

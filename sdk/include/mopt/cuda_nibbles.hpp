@@ -6,6 +6,10 @@
 
 #if defined(__CUDACC__) || defined(MOPT_CUDA_EMULATION)
 
+#  if defined(__CUDA_ARCH_FEAT_SM100_ALL) || defined(__CUDA_ARCH_FEAT_SM120_ALL)
+#    define MOPT_CUDA_CONVERTS_E2M1
+#  endif
+
 namespace mopt::cuda {
 
 // E2M1 codes count the format's values from zero up: 4 below 2 in steps of 1/2, 2 in steps of 1, 2
@@ -41,10 +45,9 @@ __device__ inline uint32_t nibbles(uint32_t codes, uint32_t signs) {
 
 }  // namespace e2m1_steps
 
-// e2m1::encode of 8 numbers from `first` on, each zero only without a sign. kBounded: |x| < 7.
-template <bool kBounded>
-__device__ uint32_t e2m1_eight(const float (&x)[kRun], int first) {
-#  if defined(__CUDA_ARCH_FEAT_SM100_ALL) || defined(__CUDA_ARCH_FEAT_SM120_ALL)
+// e2m1::encode of 8 numbers from `first` on, each zero only without a sign.
+__device__ inline uint32_t e2m1_eight(const float (&x)[kRun], int first) {
+#  if defined(MOPT_CUDA_CONVERTS_E2M1)
   uint32_t codes;
   asm("{.reg .b8 a, b, c, d;"
       "cvt.rn.satfinite.e2m1x2.f32 a, %2, %1; cvt.rn.satfinite.e2m1x2.f32 b, %4, %3;"
@@ -58,7 +61,7 @@ __device__ uint32_t e2m1_eight(const float (&x)[kRun], int first) {
   uint32_t codes = 0, signs = 0;
 #    pragma unroll
   for (int i = first + 7; i >= first; --i) {
-    const float a = kBounded ? fabsf(x[i]) : fminf(fabsf(x[i]), e2m1::kMax);
+    const float a = fminf(fabsf(x[i]), e2m1::kMax);
     const uint32_t exponent = e2m1_steps::exponent(a);
     const float sum = __fadd_rn(a, e2m1_steps::base(exponent));
     codes = codes * 16 + e2m1_steps::code(sum, exponent);
@@ -67,6 +70,47 @@ __device__ uint32_t e2m1_eight(const float (&x)[kRun], int first) {
   return e2m1_steps::nibbles(codes, signs);
 #  endif
 }
+
+// The same of numbers below 7 that are given times kE2m1Unit. Where there is no conversion, the
+// code is the least of |x| * 2, |x| + 2 and |x| / 2 + 4, each rounded to even: what becomes of
+// numbers whose unit is the smallest binary16, in the conversion to it.
+#  if defined(MOPT_CUDA_CONVERTS_E2M1) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900)
+constexpr float kE2m1Unit = 1;
+__device__ inline uint32_t e2m1_eight_units(const float (&x)[kRun], int first) {
+  return e2m1_eight(x, first);
+}
+#  else
+constexpr float kE2m1Unit = 0x1p-23f;
+
+// min(a + more, b) of each half of the words, without a sign.
+__device__ inline uint32_t sum_or_less(uint32_t a, uint32_t more, uint32_t b) {
+#    if defined(__CUDA_ARCH__)
+  return __viaddmin_u16x2(a, more, b);
+#    else
+  uint32_t least = 0;
+  for (int shift = 0; shift < 32; shift += 16) {
+    const uint32_t sum = ((a >> shift) + (more >> shift)) & 0xFFFFu, other = b >> shift & 0xFFFFu;
+    least |= (sum < other ? sum : other) << shift;
+  }
+  return least;
+#    endif
+}
+
+__device__ inline uint32_t e2m1_eight_units(const float (&x)[kRun], int first) {
+  uint32_t all = 0;
+#    pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float low = x[first + i], high = x[first + i + 4];
+    const uint32_t fine = pack_two<F16>(low, high);
+    const uint32_t middle = pack_two<F16>(__fmul_rn(low, 0.5f), __fmul_rn(high, 0.5f));
+    const uint32_t coarse = pack_two<F16>(__fmul_rn(low, 0.25f), __fmul_rn(high, 0.25f));
+    const uint32_t two = sum_or_less(coarse, 0x00040004u, sum_or_less(middle, 0x00020002u, fine));
+    all |= __funnelshift_l(two, two, 4 * static_cast<uint32_t>(i));
+  }
+  // The signs, 12 bits above the codes, went around the end of the word.
+  return (all & 0x77777777u) | (__funnelshift_r(all, all, 12) & 0x88888888u);
+}
+#  endif
 
 // The value of e2m1::encode(x), under the same condition.
 __device__ inline float e2m1_round(float x) {
@@ -92,6 +136,23 @@ __device__ uint32_t e2m1_eight_tie_to_zero(const float (&x)[kRun], int first) {
     signs = __funnelshift_l(bits | (bits - 1), signs, 4);  // of zeros too
   }
   return e2m1_steps::nibbles(codes, signs);
+}
+
+// Of bf16 numbers x and a power of two: e2m1::encode_tie_to_zero(x * power) of 8 from `first` on,
+// each at most 6 and above 2^-149 * 2^14 unless zero. `power` is given times 2^-14: this makes
+// E2M1's codes the upper bits of the subnormal binary16, which hold the product exactly from 2^-3
+// on. What is taken off tells zero from more.
+__device__ inline uint32_t e2m1_eight_products(const float (&x)[kRun], int first, float power) {
+  uint32_t codes = 0;
+#  pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float low = __fmaf_rn(x[first + i], power, -0x1p-149f);
+    const float high = __fmaf_rn(x[first + i + 4], power, -0x1p-149f);
+    const uint32_t two = pack_two<F16>(low, high) + 0x00FF00FFu;  // a tie stays below
+    const uint32_t nibbles = (two << 3 & 0x70007000u) | (two & 0x80008000u);
+    codes |= nibbles >> (12 - 4 * i);
+  }
+  return codes;
 }
 
 // For each of the lower four nibbles a byte, odd where the nibble's bit 3 is set.

@@ -1,11 +1,12 @@
 // CUDA kernels of formats with codes of one byte and a float32 scale that a tensor, a row or a tile
 // shares (fp8, int8): encode, decode, and round_trip, which is both in one. For *_cuda.cu files.
 //
-// A thread moves runs of 16 elements and keeps them in registers between finding the range and
-// encoding, so that memory is read once. On sm_90a bf16 to FP8 costs 11 to 14 instructions per
-// element (INT8: 17), and an H200, whose memory moves 1.4e12 such elements a second, has slots for
-// 24: memory is the limit as long as more than two thirds of the slots are used. Matrices whose
-// rows are no whole runs, or that are not aligned, take the obvious kernels, element by element.
+// A thread moves runs of 16 elements, in two halves, and keeps them in registers between finding
+// the range and encoding, so that memory is read once. On sm_90a bf16 to FP8 costs 11 to 14
+// instructions per element (INT8: 17), and an H200, whose memory moves 1.4e12 such elements a
+// second, has slots for 24: memory is the limit as long as more than two thirds of the slots are
+// used. Matrices whose rows are no whole runs, or that are not aligned, take the obvious kernels,
+// element by element.
 #pragma once
 
 #include "mopt/cuda_range.hpp"
@@ -21,19 +22,28 @@ namespace mopt::cuda {
 //   void round_run(float (&)[16]);
 // Quotients carry the sign of their element, zeros too.
 
+// Where the halves of a thread's run are, counted in elements; -1: nowhere.
+struct Places {
+  int64_t at[2];
+};
+
 // What becomes of elements: their codes, the quotient rounded to the source's type first or not.
 template <class T, class Codec, bool kSourceType>
 struct ToCodes {
   uint8_t* codes;
   template <class Divide>
-  __device__ void run(const Raw<T>& raw, const Divide& divide, float, int64_t at) const {
+  __device__ void run(const Raw<T>& raw, const Divide& divide, float, const Places& places) const {
     float x[kRun], q[kRun];
     unpack(raw, x);
 #  pragma unroll
     for (int i = 0; i < kRun; ++i)
       q[i] = copysignf(divide(x[i]), x[i]);
     if constexpr (kSourceType) round_to_type<T>(q);
-    *reinterpret_cast<Words*>(codes + at) = Codec::encode_run(q);
+    const Words encoded = Codec::encode_run(q);
+#  pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (places.at[h] >= 0) store_half(encoded, h, codes + places.at[h]);
+    }
   }
   __device__ void one(T x, float scale, int64_t at) const {
     const float q = __fdiv_rn(to_float(x), scale);
@@ -46,7 +56,8 @@ template <class T, class Codec>
 struct ToValues {
   T* out;
   template <class Divide>
-  __device__ void run(const Raw<T>& raw, const Divide& divide, float scale, int64_t at) const {
+  __device__ void run(const Raw<T>& raw, const Divide& divide, float scale,
+                      const Places& places) const {
     float x[kRun];
     unpack(raw, x);
 #  pragma unroll
@@ -56,7 +67,11 @@ struct ToValues {
 #  pragma unroll
     for (int i = 0; i < kRun; ++i)
       x[i] = __fmul_rn(x[i], scale);
-    store_run(pack<T>(x), out + at);
+    const Raw<T> rounded = pack<T>(x);
+#  pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (places.at[h] >= 0) store_half(rounded, h, out + places.at[h]);
+    }
   }
   __device__ void one(T x, float scale, int64_t at) const {
     put(__fmul_rn(Codec::round(__fdiv_rn(to_float(x), scale)), scale), out[at]);
@@ -66,32 +81,44 @@ struct ToValues {
 
 // ---- one scale for all -------------------------------------------------------------------------
 
-// A thread takes 16 elements. `packed`: runs are aligned. `scale_out`: null, or [] for the scale.
+// A thread takes 16 elements. `packed`: halves of runs are aligned. `scale_out`: null, or [] for
+// the scale.
 template <class T, class Emit>
 __global__ void __launch_bounds__(kThreads)
     map_runs(const T* x, int64_t n, int packed, SharedScale shared, float* scale_out, Emit emit) {
-  const int64_t first = global_thread() * kRun;
+  const int64_t first = int64_t{blockIdx.x} * (kThreads * kRun) + threadIdx.x * kHalf;
+  Raw<T> raw = zero_run<T>();
+  Places places = {{-1, -1}};
+#  pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int64_t at = first + h * (kThreads * kHalf);
+    if (packed == 0 || at + kHalf > n) continue;
+    load_half(x + at, raw, h);
+    places.at[h] = at;
+  }
   const float scale = shared.get();
   if (first == 0 && scale_out != nullptr) *scale_out = scale;
-  if (packed != 0 && first + kRun <= n) {
-    const Raw<T> raw = load_run(x + first);
+  if (places.at[0] >= 0) {
     with_divider<T>(scale, run_absmax(raw),
-                    [&](const auto& divide) { emit.run(raw, divide, scale, first); });
-    return;
+                    [&](const auto& divide) { emit.run(raw, divide, scale, places); });
   }
-  for (int64_t i = first; i < n && i < first + kRun; ++i)
-    emit.one(x[i], scale, i);
+  for (int h = 0; h < 2; ++h) {
+    const int64_t at = first + h * (kThreads * kHalf);
+    for (int64_t i = at; places.at[h] < 0 && i < n && i < at + kHalf; ++i)
+      emit.one(x[i], scale, i);
+  }
 }
 
 // ---- a scale per group of a matrix -------------------------------------------------------------
 
-// Rows of a matrix. Both kinds of groups know the place of each run and of each element, or -1.
+// Rows of a matrix. Both kinds of groups know the place of each half of a run and of each element,
+// or -1.
 struct RowGroups {
   int64_t rows, cols;
   int64_t count() const { return rows; }
   int64_t runs() const { return cols / kRun; }
-  __device__ int64_t run_at(unsigned group, unsigned run) const {
-    return run < cols / kRun ? group * cols + int64_t{run} * kRun : -1;
+  __device__ int64_t half_at(unsigned group, unsigned half) const {
+    return half < cols / kHalf ? group * cols + int64_t{half} * kHalf : -1;
   }
   __device__ int64_t elements() const { return cols; }
   __device__ int64_t element_at(unsigned group, int64_t i) const { return group * cols + i; }
@@ -103,8 +130,10 @@ struct TileGroups {
   unsigned across;  // tiles of a row
   int64_t count() const { return (rows + kTile - 1) / kTile * across; }
   int64_t runs() const { return kTile * kTile / kRun; }
-  __device__ int64_t run_at(unsigned group, unsigned run) const {
-    return place(group, run / (kTile / kRun), run % (kTile / kRun) * kRun);
+  __device__ int64_t half_at(unsigned group, unsigned half) const {
+    return half < kTile * kTile / kHalf
+               ? place(group, half / (kTile / kHalf), half % (kTile / kHalf) * kHalf)
+               : -1;
   }
   __device__ int64_t elements() const { return kTile * kTile; }
   __device__ int64_t element_at(unsigned group, int64_t i) const {
@@ -124,13 +153,19 @@ struct TileGroups {
 template <class T, int kRuns, class Groups, class Emit>
 __global__ void __launch_bounds__(512)
     map_groups(const T* x, Groups groups, ScaleRule rule, float* scales, Emit emit) {
+  const auto place = [&](int half) {
+    return groups.half_at(blockIdx.x, static_cast<unsigned>(half) * blockDim.x + threadIdx.x);
+  };
   Raw<T> held[kRuns];
-  int64_t at[kRuns];
   float most = 0;
 #  pragma unroll
   for (int r = 0; r < kRuns; ++r) {
-    at[r] = groups.run_at(blockIdx.x, static_cast<unsigned>(r) * blockDim.x + threadIdx.x);
-    held[r] = at[r] >= 0 ? load_run(x + at[r]) : zero_run<T>();
+    held[r] = zero_run<T>();
+#  pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int64_t at = place(2 * r + h);
+      if (at >= 0) load_half(x + at, held[r], h);
+    }
   }
 #  pragma unroll
   for (int r = 0; r < kRuns; ++r)
@@ -140,9 +175,8 @@ __global__ void __launch_bounds__(512)
   if (threadIdx.x == 0 && scales != nullptr) scales[blockIdx.x] = scale;
   with_divider<T>(scale, most, [&](const auto& divide) {
 #  pragma unroll
-    for (int r = 0; r < kRuns; ++r) {
-      if (at[r] >= 0) emit.run(held[r], divide, scale, at[r]);
-    }
+    for (int r = 0; r < kRuns; ++r)
+      emit.run(held[r], divide, scale, Places{{place(2 * r), place(2 * r + 1)}});
   });
 }
 
@@ -168,34 +202,61 @@ __global__ void __launch_bounds__(kThreads)
 // Which scale an element of row r and column c has: scales[(r >> row_shift) * stride + (c >>
 // col_shift)].
 struct ScaleGrid {
+  static constexpr int kAll = 62;
   int row_shift, col_shift;
   int64_t stride;
-  static ScaleGrid one() { return {62, 62, 0}; }
-  static ScaleGrid per_row() { return {0, 62, 1}; }
+  static ScaleGrid one() { return {kAll, kAll, 0}; }
+  static ScaleGrid per_row() { return {0, kAll, 1}; }
   static ScaleGrid per_tile(int64_t across) { return {7, 7, across}; }
 };
 
-// A thread takes 16 elements of a row, or one. A row is `pieces` blocks of threads.
+// Halves of runs that a thread decodes.
+constexpr int kHalvesOfRow = 4;
+
+// A thread takes 32 elements of a row in four pieces, or one. A row is `pieces` blocks of threads.
 template <class U, class Codec, bool kPacked>
 __global__ void __launch_bounds__(kThreads)
     decode_rows(const uint8_t* codes, const float* scales, ScaleGrid grid, int64_t cols,
                 unsigned pieces, U* out) {
-  constexpr int kStep = kPacked ? kRun : 1;
-  const unsigned row = blockIdx.x / pieces, piece = blockIdx.x % pieces;
-  const int64_t col = (int64_t{piece} * blockDim.x + threadIdx.x) * kStep;
-  if (col >= cols) return;
-  const float scale =
-      scales[(int64_t{row} >> grid.row_shift) * grid.stride + (col >> grid.col_shift)];
-  const int64_t at = row * cols + col;
+  const unsigned row = pieces == 1 ? blockIdx.x : blockIdx.x / pieces;
+  const int64_t piece = blockIdx.x - row * pieces;
+  scales += (int64_t{row} >> grid.row_shift) * grid.stride;
+  codes += row * cols;
+  out += row * cols;
   if constexpr (kPacked) {
-    float x[kRun];
-    Codec::decode_run(*reinterpret_cast<const Words*>(codes + at), x);
+    const int step = static_cast<int>(blockDim.x) * kHalf;
+    const int64_t base = piece * kHalvesOfRow * step;
+    // Elements from this thread's first on.
+    const int left =
+        static_cast<int>(cols - base < kHalvesOfRow * step ? cols - base : kHalvesOfRow * step) -
+        static_cast<int>(threadIdx.x) * kHalf;
+    const int64_t first = base + threadIdx.x * kHalf;
+    Words held[kHalvesOfRow / 2] = {};
+    float scale[kHalvesOfRow] = {};
 #  pragma unroll
-    for (int i = 0; i < kRun; ++i)
-      x[i] = __fmul_rn(x[i], scale);
-    store_run(pack<U>(x), out + at);
+    for (int h = 0; h < kHalvesOfRow; ++h) {
+      if (h * step >= left) continue;
+      load_half(codes + first + h * step, held[h / 2], h % 2);
+      scale[h] = scales[first + h * step >> grid.col_shift];
+    }
+    out += first;
+#  pragma unroll
+    for (int r = 0; r < kHalvesOfRow / 2; ++r) {
+      float x[kRun];
+      Codec::decode_run(held[r], x);
+#  pragma unroll
+      for (int i = 0; i < kRun; ++i)
+        x[i] = __fmul_rn(x[i], scale[2 * r + i / kHalf]);
+      const Raw<U> values = pack<U>(x);
+#  pragma unroll
+      for (int h = 2 * r; h < 2 * r + 2; ++h) {
+        if (h * step < left) store_half(values, h % 2, out + h * step);
+      }
+    }
   } else {
-    put(__fmul_rn(Codec::decode(codes[at]), scale), out[at]);
+    const int64_t col = piece * blockDim.x + threadIdx.x;
+    if (col >= cols) return;
+    put(__fmul_rn(Codec::decode(codes[col]), scales[col >> grid.col_shift]), out[col]);
   }
 }
 
@@ -230,9 +291,10 @@ class Runs {
                      int64_t rows, int64_t cols, RealsOut out) {
     visit(out, [&]<class U>(U* to) {
       const bool packed = cols % kRun == 0 && aligned(codes) && aligned(to);
-      const int64_t steps = packed ? cols / kRun : cols;
-      const int threads = static_cast<int>(std::min<int64_t>(kThreads, (steps + 31) / 32 * 32));
-      const int64_t pieces = threads == 0 ? 0 : (steps + threads - 1) / threads;
+      const int64_t steps = packed ? (cols / kHalf + kHalvesOfRow - 1) / kHalvesOfRow : cols;
+      const int64_t pieces = (steps + kThreads - 1) / kThreads;
+      const auto threads =
+          pieces == 0 ? 0 : static_cast<int>(((steps + pieces - 1) / pieces + 31) / 32 * 32);
       launch(packed ? decode_rows<U, Codec, true> : decode_rows<U, Codec, false>,
              {rows * pieces, threads}, exec, codes, scales, grid, cols,
              static_cast<unsigned>(pieces), to);

@@ -30,4 +30,14 @@ MOPT_HD constexpr uint8_t encode(float x) {
   return static_cast<uint8_t>(exponent < 254u ? exponent : 254u);
 }
 
+// encode(x / by) of a finite x >= 0 for an element's maximum, 6 or 448, without a division: x / by
+// is above 2^n where x is above by * 2^n, but for one number, whose quotient of 23 bits is 2^-127.
+MOPT_HD constexpr uint8_t encode_quotient(float x, float by) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x), most = std::bit_cast<uint32_t>(by);
+  const uint32_t mantissa = most & 0x7FFFFFu, exponent = (most >> 23) - kBias;
+  const auto code = static_cast<int32_t>(((bits + 0x7FFFFFu - mantissa) >> 23) - exponent) -
+                    static_cast<int32_t>(bits == (exponent << 23) + mantissa + 1u);
+  return static_cast<uint8_t>(code > 0 ? code : 0);
+}
+
 }  // namespace mopt::e8m0
