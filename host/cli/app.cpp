@@ -7,6 +7,7 @@
 #include "host/cli/plugin_services.hpp"
 #include "host/compute/device_library.hpp"
 #include "host/compute/kernels.hpp"
+#include "host/compute/memory.hpp"
 #include "host/report/version.hpp"
 
 namespace mopt::cli {
@@ -60,7 +61,6 @@ App::App(CommonOptions options, Console& console, const Process& process)
                 [this](mopt_log_level level, std::string_view component, std::string_view message) {
                   log(level, component, message);
                 }) {
-  if (options_.device.starts_with("cuda")) open_device();
   check_directories(options_.plugin_dirs);
   check_kernels(options_.kernels);
   install_services(services_);
@@ -114,6 +114,7 @@ void App::open_device() {
   }
   const bool asked = options_.device != "auto";
   const int index = options_.device.starts_with("cuda:") ? std::stoi(options_.device.substr(5)) : 0;
+  const uint64_t before = compute::resident_bytes();
   try {
     device_ = &compute::open_cuda(process_.executable, index);
   } catch (const Error& e) {
@@ -126,11 +127,21 @@ void App::open_device() {
     d.message = "--device " + options_.device + ": " + e.what();
     throw Failure(std::move(d));
   }
+  opened_bytes_ = compute::resident_bytes() - std::min(before, compute::resident_bytes());
   if (options_.device_memory_limit)
     device_->set_limit(static_cast<int64_t>(*options_.device_memory_limit));
   const compute::DeviceInfo& info = device_->info();
   device_text_ = "cuda:" + std::to_string(info.index) + ": " + info.name + ", " + info.driver +
                  (asked ? ", as asked" : ", usable");
+}
+
+void App::require_device() {
+  if (options_.device.starts_with("cuda") && !device_text_) open_device();
+}
+
+bool App::expects_device() const {
+  if (options_.device == "auto") return compute::cuda_may_open(process_.executable);
+  return options_.device != "cpu";
 }
 
 compute::Device* App::device() {

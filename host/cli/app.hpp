@@ -20,8 +20,7 @@ namespace mopt::cli {
 
 class App {
  public:
-  // Throws Failure R103 for a device that is not usable, U101 for a plugin directory or a kernel
-  // that is not there.
+  // Throws Failure U101 for a plugin directory or a kernel that is not there.
   App(CommonOptions, Console&, const Process&);
 
   const CommonOptions& options() const { return options_; }
@@ -48,6 +47,12 @@ class App {
   compute::Device* device();
   // Which one that is, and why.
   std::string device_text();
+  // Opens it when the command line asks for one, which most commands do before anything else.
+  void require_device();
+  // Whether device() is likely to be one, without opening it.
+  bool expects_device() const;
+  // Of this process, what opening the device added.
+  uint64_t opened_bytes() const { return opened_bytes_; }
 
   // What plugins warned of since the last call; they were printed as they came.
   std::vector<Diagnostic> take_warnings();
@@ -63,6 +68,7 @@ class App {
   std::unique_ptr<Registry> registry_;
   std::optional<std::string> device_text_;  // absent: no device was opened yet
   compute::Device* device_ = nullptr;       // lives as long as the process
+  uint64_t opened_bytes_ = 0;
   enum class Refusals { kUnsaid, kSaid } refusals_ = Refusals::kUnsaid;
   std::mutex mutex_;
   std::vector<Diagnostic> warnings_;

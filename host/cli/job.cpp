@@ -73,6 +73,7 @@ pipeline::RunRequest run_request(App& app, const JobOptions& options, Seen& seen
   request.commit = commit();
   request.device = app.device_text();
   request.on_device = app.device();
+  request.opened_bytes = app.opened_bytes();
   request.threads = compute::thread_count();
   request.interrupts = &interrupts();
   request.progress = &app.console().progress();
@@ -113,6 +114,18 @@ std::string finished_report(const Prepared& job) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// Throws Failure R101.
+PlannedMemory planned_memory(const App& app, const Prepared& job) {
+  const CommonOptions& options = app.options();
+  std::optional<pipeline::DevicePlace> place;
+  if (app.expects_device()) place.emplace();
+  const pipeline::MemoryNeeds needs = pipeline::memory_needs(job, place);
+  pipeline::check_memory(job, needs, {options.memory_limit, options.device_memory_limit});
+  if (!needs.device) return {needs.process, job.plan.cost.block_memory, std::nullopt};
+  return {needs.process, needs.device->block,
+          pipeline::device_peak(*needs.device, options.device_memory_limit)};
+}
+
 Exit check(App& app, const JobOptions& options) {
   Console& console = app.console();
   const RecipeRequest request = recipe_request(app, options);
@@ -121,11 +134,11 @@ Exit check(App& app, const JobOptions& options) {
     say_recipe(app, options, job);
     for (const Diagnostic& d : early_warnings(job))
       console.report(d);
-    pipeline::check_memory(job, app.options().memory_limit);
+    const PlannedMemory memory = planned_memory(app, job);
     if (app.json()) {
-      console.document(plan_document(job));
+      console.document(plan_document(job, memory));
     } else {
-      console.text(plan_page(job, console.width()));
+      console.text(plan_page(job, memory, console.width()));
     }
     return Exit::kDone;
   } catch (const std::exception&) {

@@ -163,9 +163,17 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
+std::string memory_text(const PlannedMemory& memory) {
+  const std::string device =
+      memory.device ? "; " + bytes_text(static_cast<double>(*memory.device)) + " of the device"
+                    : "";
+  return bytes_text(static_cast<double>(memory.process)) + " at most, " +
+         bytes_text(static_cast<double>(memory.block)) + " of it for a block" + device;
+}
+
 }  // namespace
 
-std::string plan_document(const Prepared& p) {
+std::string plan_document(const Prepared& p, const PlannedMemory& memory) {
   const plan::Cost& cost = p.plan.cost;
   JsonPage page;
   page.member("ok", true);
@@ -173,7 +181,10 @@ std::string plan_document(const Prepared& p) {
   page.member("model", p.source->container().path().string());
   page.member("steps", steps_of(p));
   add_tensors(page, p);
-  page.member("memory", {{"peak_bytes", cost.peak_memory}, {"block_bytes", cost.block_memory}});
+  page.member("memory",
+              {{"peak_bytes", memory.process},
+               {"block_bytes", memory.block},
+               {"device_peak_bytes", memory.device ? Json(*memory.device) : Json(nullptr)}});
   page.member("disk", {{"output_bytes", cost.output_bytes}, {"scratch_bytes", cost.scratch_bytes}});
   page.member("seconds", json_number(cost.seconds));
   add_engines(page, p.plan.engines);
@@ -189,14 +200,13 @@ std::string failed_plan_document(const std::string& recipe, const std::string& m
                     {"problems", json_problems(problems)}});
 }
 
-std::string plan_page(const Prepared& p, int width) {
+std::string plan_page(const Prepared& p, const PlannedMemory& memory, int width) {
   const plan::Cost& cost = p.plan.cost;
   const std::vector<Entry> head = {
       {"recipe", printable(recipe_name(p) + " (" + p.recipe.file + ")")},
       {"model", printable(p.source->container().path().string())},
       {"steps", joined(steps_of(p))},
-      {"memory", bytes_text(static_cast<double>(cost.peak_memory)) + " at most, " +
-                     bytes_text(static_cast<double>(cost.block_memory)) + " of it for a block"},
+      {"memory", memory_text(memory)},
       {"disk", bytes_text(static_cast<double>(cost.output_bytes)) + " of output, " +
                    bytes_text(static_cast<double>(cost.scratch_bytes)) + " while it runs"},
       {"time", "about " + duration_text(cost.seconds)}};

@@ -65,6 +65,12 @@ void print_about(Console& console, const Invocation& invocation) {
   console.text(command_help(*command, console.width()));
 }
 
+// A plan says what a device would be needed for; it needs none.
+bool only_plans(const Invocation& invocation) {
+  const auto* job = std::get_if<JobOptions>(&invocation.command);
+  return job != nullptr && job->mode == RunMode::kCheck;
+}
+
 Exit dispatch(Console& console, const Process& process, const Invocation& invocation) {
   if (std::holds_alternative<VersionOptions>(invocation.command) ||
       std::holds_alternative<HelpOptions>(invocation.command)) {
@@ -72,6 +78,7 @@ Exit dispatch(Console& console, const Process& process, const Invocation& invoca
     return Exit::kDone;
   }
   App app(invocation.common, console, process);
+  if (!only_plans(invocation)) app.require_device();
   Exit exit = Exit::kBug;
   app.threads().run([&] {
     try {

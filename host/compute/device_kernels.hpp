@@ -7,6 +7,7 @@
 #include "host/compute/attention/attention.hpp"
 #include "host/compute/cast/cast.hpp"
 #include "host/compute/device.hpp"
+#include "host/compute/divergence/divergence.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
 #include "host/compute/gate/gate.hpp"
@@ -41,6 +42,7 @@ struct DeviceKernels {
   DeviceRows<ActivationProblem> activation;
   DeviceRows<AttentionProblem> attention;
   DeviceRows<CastProblem> cast;
+  DeviceRows<DivergenceProblem> divergence;
   DeviceRows<ElementwiseProblem> elementwise;
   DeviceRows<EmbeddingProblem> embedding;
   DeviceRows<GateProblem> gate;
@@ -59,6 +61,7 @@ void for_each_table(const DeviceKernels& k, Fn&& fn) {
   fn(k.activation);
   fn(k.attention);
   fn(k.cast);
+  fn(k.divergence);
   fn(k.elementwise);
   fn(k.embedding);
   fn(k.gate);

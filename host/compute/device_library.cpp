@@ -36,14 +36,23 @@ void require_driver() {
           "; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
 }
 
+fs::path part_beside(const fs::path& executable) {
+  return executable.parent_path().parent_path() / "lib/mopt/libmopt_cuda.so";
+}
+
 }  // namespace
+
+bool cuda_may_open(const fs::path& executable) {
+  std::error_code failed;
+  return fs::exists(part_beside(executable), failed) && fs::exists("/dev/nvidiactl", failed);
+}
 
 const char* cuda_part_build() {
   return MOPT_BUILD_ID " " __VERSION__;
 }
 
 Device& open_cuda(const fs::path& executable, int index) {
-  const fs::path file = executable.parent_path().parent_path() / "lib/mopt/libmopt_cuda.so";
+  const fs::path file = part_beside(executable);
   std::error_code failed;
   if (!fs::exists(file, failed)) {
     throw Error(MOPT_NOT_FOUND, "this build has no CUDA part (searched: " + file.string() +

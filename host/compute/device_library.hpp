@@ -19,6 +19,10 @@ inline constexpr const char* kCudaPartSymbol = "mopt_cuda_part";
 // The build that both sides must share.
 const char* cuda_part_build();
 
+// Whether `open_cuda` has a chance, without opening or loading anything: the library is there and
+// a driver has made its devices.
+bool cuda_may_open(const std::filesystem::path& executable);
+
 // Opens CUDA device `index` with the library beside `executable` (../lib/mopt). The device lives as
 // long as the process. Throws mopt::Error (NOT_FOUND: no such library; DEVICE: the driver's or the
 // device's fault, in one sentence).

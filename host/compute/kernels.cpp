@@ -4,6 +4,7 @@
 #include "host/compute/activation/activation.hpp"
 #include "host/compute/attention/attention.hpp"
 #include "host/compute/cast/cast.hpp"
+#include "host/compute/divergence/divergence.hpp"
 #include "host/compute/elementwise/elementwise.hpp"
 #include "host/compute/embedding/embedding.hpp"
 #include "host/compute/gate/gate.hpp"
@@ -17,8 +18,8 @@ namespace mopt::compute {
 std::vector<std::string_view> all_kernels() {
   std::vector<std::string_view> out;
   for (const auto& op : {absmax_kernels, activation_kernels, attention_kernels, cast_kernels,
-                         elementwise_kernels, embedding_kernels, gate_kernels, linear_kernels,
-                         nll_kernels, rms_norm_kernels, rope_kernels}) {
+                         divergence_kernels, elementwise_kernels, embedding_kernels, gate_kernels,
+                         linear_kernels, nll_kernels, rms_norm_kernels, rope_kernels}) {
     for (const std::string_view name : op())
       out.push_back(name);
   }

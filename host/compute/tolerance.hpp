@@ -35,6 +35,8 @@ inline constexpr Tolerance kTolerances[] = {
     {"elementwise", kF32, 0.0f, 0.0f},    // one IEEE operation
     {"elementwise", kBf16, 0.0f, 0.0f},   // one IEEE operation and one rounding
     {"nll", kF32, 1e-6f, 1e-6f},          // exp within 2 ulp, sum in fp64
+    {"divergence", kF32, 1e-5f, 2e-6f},   // the same, of two norms and each of their differences
+    {"divergence", kBf16, 1e-5f, 2e-6f},  // the same: only the input is bf16
     {"nll", kBf16, 1e-6f, 1e-6f},         // the same: only the input is bf16
 };
 

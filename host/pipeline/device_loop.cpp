@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <deque>
 
+#include "host/plan/device_cost.hpp"
+
 namespace mopt::pipeline {
 
 using plan::Item;
@@ -10,10 +12,8 @@ using plan::Outcome;
 
 namespace {
 
-// Steps that are read while one computes.
-constexpr size_t kAhead = 2;
-// Bytes that are on their way to the disk: of a block, and of what is written aside.
-constexpr uint64_t kInFlight = uint64_t{384} << 20, kInFlightAside = uint64_t{64} << 20;
+// Bytes that are on their way to the disk: of what is written aside.
+constexpr uint64_t kInFlightAside = uint64_t{64} << 20;
 // Bytes of a copied tensor that go from the device to the CPU at a time.
 constexpr int64_t kCopyBytes = int64_t{16} << 20;
 
@@ -71,7 +71,7 @@ DeviceLoop::DeviceLoop(Tools tools)
       weights_(tools_.job, tools_.queues.copies, compute_type(*tools_.job.source), tools_.timeline),
       computing_(tools_.timeline, tools_.queues.compute.queue()),
       lane_{tools_.queues.encode,
-            WriteBehind(sink(), {std::clamp(tools_.threads / 3, 1, 5), kInFlight, 1},
+            WriteBehind(sink(), {std::clamp(tools_.threads / 3, 1, 5), plan::kInFlightBytes, 1},
                         &tools_.timeline),
             DeviceClock(tools_.timeline, tools_.queues.encode.queue())},
       lane_aside_{tools_.queues.aside,
@@ -200,13 +200,13 @@ void DeviceLoop::run_steps() {
     for (; next < std::min(until, steps.size()); ++next)
       ahead.push_back(weights_.load(steps[next]));
   };
-  read_on(kAhead);
+  read_on(plan::kStepsOnDevice);
   for (const DeviceStep& step : all) {
     if (step.copied) aside_.push(*step.unit);
   }
   std::optional<Forwarded> before;
   for (size_t i = 0; i < steps.size(); ++i) {
-    read_on(i + kAhead);
+    read_on(i + plan::kStepsOnDevice);
     std::unique_ptr<LoadedStep> loaded = std::move(ahead.front());
     ahead.pop_front();
     {

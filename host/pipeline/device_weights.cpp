@@ -6,6 +6,7 @@
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/cast/cast.hpp"
+#include "host/plan/device_cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -14,8 +15,6 @@ using plan::Outcome;
 
 namespace {
 
-// A small ring: pinning costs half a millisecond per megabyte.
-constexpr size_t kSlotBytes = size_t{8} << 20, kSlots = 32;
 // Tensors that are read at a time: SHA-256 does 2 GB/s on a core, the bus to the device 55.
 constexpr int kMostLanes = 8;
 
@@ -78,8 +77,8 @@ const WeightOnDevice* LoadedStep::find(const std::string& source) const {
 DeviceWeights::DeviceWeights(const Prepared& job, OnDevice& copies, DLDataType dtype,
                              Timeline& timeline)
     : job_(job), copies_(copies), dtype_(dtype), timeline_(timeline) {
-  memory_ = copies_.device().take_pinned(kSlotBytes * kSlots);
-  ring_.emplace(std::span(memory_.get(), kSlotBytes * kSlots), kSlotBytes);
+  memory_ = copies_.device().take_pinned(plan::kSlotBytes * plan::kRingSlots);
+  ring_.emplace(std::span(memory_.get(), plan::kSlotBytes * plan::kRingSlots), plan::kSlotBytes);
   reader_.emplace(*ring_, lanes(), &timeline_);
 }
 

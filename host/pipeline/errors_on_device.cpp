@@ -5,6 +5,7 @@
 #include "host/compute/cast/cast.hpp"
 #include "host/compute/linear/linear.hpp"
 #include "host/compute/squared_error/squared_error.hpp"
+#include "host/plan/device_cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -12,8 +13,6 @@ using compute::View;
 
 namespace {
 
-// Of a dequantized piece of a weight.
-constexpr uint64_t kPieceBytes = uint64_t{64} << 20;
 constexpr int64_t kSumBytes = 2 * compute::kErrorParts * static_cast<int64_t>(sizeof(double));
 
 compute::Options options_of(OnDevice& on) {
@@ -43,7 +42,7 @@ View rows_of(const View& weight, int64_t begin, int64_t end) {
 // fn(begin, end) for the pieces of the weight.
 void for_pieces(const QuantizedWeight& q, DLDataType dtype,
                 const std::function<void(int64_t, int64_t)>& fn) {
-  const int64_t rows = q.item.rows(), step = rows_within(q, kPieceBytes, dtype);
+  const int64_t rows = q.item.rows(), step = rows_within(q, plan::kPieceBytes, dtype);
   for (int64_t begin = 0; begin < rows; begin += step)
     fn(begin, std::min(rows, begin + step));
 }

@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "host/compute/cast/cast.hpp"
+#include "host/compute/divergence/divergence.hpp"
 #include "host/compute/nll/nll.hpp"
-#include "host/compute/parallel.hpp"
 #include "host/pipeline/block_params.hpp"
 #include "host/recipe/diagnostic.hpp"
 
@@ -54,20 +54,6 @@ class OnCpu {
   View view_;
 };
 
-// Row `index` of a batch of logits [rows, T, V], as [T, V].
-View row_of(const View& logits, int64_t index) {
-  const int64_t bytes = logits.bytes() / logits.shape[0];
-  return compute::view_of(static_cast<const std::byte*>(logits.data) + index * bytes, logits.dtype,
-                          {logits.shape[1], logits.columns()});
-}
-
-// fn(row, its index in the batch), in parallel.
-void each_row(const RowBatch& rows, const std::function<void(size_t, int64_t)>& fn) {
-  compute::for_each(static_cast<int64_t>(rows.count), 1, [&](int64_t index, int64_t) {
-    fn(rows.first + static_cast<size_t>(index), index);
-  });
-}
-
 std::vector<float> as_float(const View& logits) {
   std::vector<float> out(static_cast<size_t>(logits.elements()));
   const View to = compute::view_of(out.data(), kF32, {logits.rows(), logits.columns()});
@@ -79,37 +65,16 @@ std::vector<float> as_float(const View& logits) {
   return out;
 }
 
-// KL(reference || ours) of one token in nats, and whether both favour the same token.
-struct Divergence {
-  double kl;
-  bool same_top;
-};
-
-double log_sum_exp(const float* x, int64_t n, float max) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i)
-    sum += std::exp(x[i] - max);
-  return max + std::log(sum);
-}
-
-Divergence diverge(const float* ours, const float* theirs, int64_t n) {
-  const float* top_ours = std::max_element(ours, ours + n);
-  const float* top_theirs = std::max_element(theirs, theirs + n);
-  const double norm_ours = log_sum_exp(ours, n, *top_ours);
-  const double norm_theirs = log_sum_exp(theirs, n, *top_theirs);
-  double kl = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const double log_p = theirs[i] - norm_theirs;
-    kl += std::exp(static_cast<float>(log_p)) * (log_p - (ours[i] - norm_ours));
-  }
-  return {kl, top_ours - ours == top_theirs - theirs};
-}
-
-std::vector<int64_t> targets_of(const std::vector<int32_t>& row, int64_t first, int64_t count) {
+// What follows each token of a piece [rows, n], the first one being number `first` of its row; 0
+// where the row ends.
+std::vector<int64_t> targets_of(const TokenRows& windows, const RowBatch& rows, int64_t first,
+                                int64_t n) {
   std::vector<int64_t> targets;
-  const auto last = std::min<int64_t>(first + count, static_cast<int64_t>(row.size()) - 1);
-  for (int64_t i = first; i < last; ++i)
-    targets.push_back(row[static_cast<size_t>(i + 1)]);
+  for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
+    const std::vector<int32_t>& ids = windows[row];
+    for (auto at = static_cast<size_t>(first + 1); at <= static_cast<size_t>(first + n); ++at)
+      targets.push_back(at < ids.size() ? ids[at] : 0);
+  }
   return targets;
 }
 
@@ -120,29 +85,63 @@ struct RowScore {
   std::vector<float> kls;
 };
 
-View first_rows(const View& logits, size_t count) {
-  return compute::view_of(logits.data, logits.dtype,
-                          {static_cast<int64_t>(count), logits.columns()});
+// Of each token of a piece.
+struct PieceScores {
+  std::vector<double> nll, reference_nll, divergence;  // the last: pairs, as its op gives them
+};
+
+View as_rows(const View& logits) {
+  return compute::view_of(logits.data, logits.dtype, {logits.rows(), logits.columns()});
 }
 
-double sum(const std::vector<double>& values) {
-  double total = 0;
-  for (const double v : values)
-    total += v;
-  return total;
+PieceScores score_on_cpu(const View& ours, const View* theirs, const std::vector<int64_t>& targets,
+                         const compute::Options& options) {
+  PieceScores scores;
+  scores.nll = compute::nll(as_rows(ours), targets, options);
+  if (theirs == nullptr) return scores;
+  scores.reference_nll = compute::nll(as_rows(*theirs), targets, options);
+  scores.divergence.resize(2 * targets.size());
+  const View result =
+      compute::view_of(scores.divergence.data(), kF64, {static_cast<int64_t>(targets.size()), 2});
+  compute::divergence({as_rows(ours), as_rows(*theirs), result}, options);
+  return scores;
 }
 
-void score_against(RowScore& score, const View& ours, const View& theirs,
-                   const std::vector<int64_t>& targets) {
-  score.reference_nll += sum(compute::nll(first_rows(theirs, targets.size()), targets));
-  const std::vector<float> a = as_float(ours), b = as_float(theirs);
-  const int64_t vocabulary = ours.columns();
-  for (size_t t = 0; t < targets.size(); ++t) {
-    const auto at = static_cast<int64_t>(t) * vocabulary;
-    const Divergence d = diverge(a.data() + at, b.data() + at, vocabulary);
-    score.kl += d.kl;
-    score.agreed += d.same_top;
-    score.kls.push_back(static_cast<float>(d.kl));
+// Only targets go there, and only scores come back.
+PieceScores score_on_device(OnDevice& on, const View& ours, const View* theirs,
+                            const std::vector<int64_t>& targets, const compute::Options& options) {
+  const auto n = static_cast<int64_t>(targets.size());
+  const int64_t values = theirs == nullptr ? n : 4 * n;
+  const int64_t bytes = (n + values) * static_cast<int64_t>(sizeof(double));
+  const compute::Buffer memory = on.queue().take(bytes);
+  const compute::Buffer pinned = on.device().take_pinned(bytes);
+  std::memcpy(pinned.get(), targets.data(), targets.size() * sizeof(int64_t));
+  on.queue().copy(memory.get(), pinned.get(), n * static_cast<int64_t>(sizeof(int64_t)));
+  const View to = compute::view_of(memory.get(), kI64, {n});
+  auto* at = reinterpret_cast<double*>(memory.get()) + n;
+  compute::nll({as_rows(ours), to, compute::view_of(at, kF64, {n})}, options);
+  if (theirs != nullptr) {
+    compute::nll({as_rows(*theirs), to, compute::view_of(at + n, kF64, {n})}, options);
+    compute::divergence(
+        {as_rows(ours), as_rows(*theirs), compute::view_of(at + 2 * n, kF64, {n, 2})}, options);
+  }
+  auto* found = reinterpret_cast<double*>(pinned.get()) + n;
+  on.queue().copy(found, at, values * static_cast<int64_t>(sizeof(double)));
+  on.queue().finish();
+  if (theirs == nullptr) return {{found, found + n}, {}, {}};
+  return {{found, found + n}, {found + n, found + 2 * n}, {found + 2 * n, found + 4 * n}};
+}
+
+// Tokens [begin, end) of a piece, which are of one row.
+void add(RowScore& score, const PieceScores& piece, size_t begin, size_t end) {
+  for (size_t i = begin; i < end; ++i) {
+    score.nll += piece.nll[i];
+    ++score.tokens;
+    if (piece.divergence.empty()) continue;
+    score.reference_nll += piece.reference_nll[i];
+    score.kl += piece.divergence[2 * i];
+    score.agreed += piece.divergence[2 * i + 1] != 0;
+    score.kls.push_back(static_cast<float>(piece.divergence[2 * i]));
   }
 }
 
@@ -199,23 +198,25 @@ Scores evaluate(const Checkpoint& checkpoint, const TokenRows& windows, const Ev
                        their_params->options());
   }
   std::vector<RowScore> scores(windows.size());
+  const compute::Options& kernels = options.forward.kernels;
   ours.run_head(head, [&](const RowBatch& rows, int64_t first, const View& logits) {
-    const OnCpu mine(on, logits);
-    LiveValues piece;  // owns what `other` looks at
-    std::optional<OnCpu> other;
+    LiveValues other;
+    const View* reference_logits = nullptr;
+    const int64_t n = logits.shape[1];
     if (theirs) {
-      piece = theirs->head_piece(*their_head, rows, first, logits.shape[1]);
-      other.emplace(on, piece.begin()->second.view);
+      other = theirs->head_piece(*their_head, rows, first, n);
+      reference_logits = &other.begin()->second.view;
     }
-    each_row(rows, [&](size_t row, int64_t index) {
-      RowScore& score = scores[row];
-      const View of_row = row_of(mine.view(), index);
-      const std::vector<int64_t> targets = targets_of(windows[row], first, of_row.rows());
-      if (targets.empty()) return;
-      score.nll += sum(compute::nll(first_rows(of_row, targets.size()), targets));
-      score.tokens += static_cast<int64_t>(targets.size());
-      if (other) score_against(score, of_row, row_of(other->view(), index), targets);
-    });
+    const std::vector<int64_t> targets = targets_of(windows, rows, first, n);
+    const PieceScores piece =
+        on == nullptr ? score_on_cpu(logits, reference_logits, targets, kernels)
+                      : score_on_device(*on, logits, reference_logits, targets, kernels);
+    for (size_t i = 0; i < rows.count; ++i) {
+      const auto predicted = static_cast<int64_t>(windows[rows.first + i].size()) - 1 - first;
+      const auto begin = i * static_cast<size_t>(n);
+      const auto count = static_cast<size_t>(std::clamp<int64_t>(predicted, 0, n));
+      add(scores[rows.first + i], piece, begin, begin + count);
+    }
   });
   return total(scores, reference != nullptr);
 }

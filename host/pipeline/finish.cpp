@@ -55,12 +55,30 @@ std::optional<int64_t> value_of(const std::optional<Placed<int64_t>>& setting) {
   return setting ? std::optional(setting->value) : std::nullopt;
 }
 
+struct Evaluation {
+  EvalOptions on_cpu, options;  // options: where the run computes
+  std::function<void(const std::string&)> say;
+};
+
+// On the CPU where the device's memory is too small for it.
+Scores evaluate_there(const Checkpoint& checkpoint, const TokenRows& windows, Evaluation& how) {
+  if (how.options.forward.on_device == nullptr) return evaluate(checkpoint, windows, how.on_cpu);
+  try {
+    return evaluate(checkpoint, windows, how.options);
+  } catch (const Error& e) {
+    if (e.code() != MOPT_OUT_OF_MEMORY) throw;
+    if (how.say) how.say(std::string("the model is evaluated on the CPU: ") + e.what());
+  }
+  how.options = how.on_cpu;
+  return evaluate(checkpoint, windows, how.on_cpu);
+}
+
 Report::Eval run_eval(const Eval& eval, const Checkpoint& written, const Checkpoint& source,
-                      const EvalOptions& options) {
+                      Evaluation& options) {
   const TokenRows windows =
       eval_windows({eval.data.value, eval.window.value, value_of(eval.max_tokens)}, source);
-  const Scores ours = evaluate(written, windows, options);
-  const Scores theirs = evaluate(source, windows, options);
+  const Scores ours = evaluate_there(written, windows, options);
+  const Scores theirs = evaluate_there(source, windows, options);
   Report::Eval out;
   out.id = eval.id;
   out.kind = eval.kind.value;
@@ -85,11 +103,13 @@ std::vector<Diagnostic> run_evals(const Ending& e) {
   show(e.request, "eval");
   const auto written = Checkpoint::open(e.job.source->registry(), e.output.partial(),
                                         e.job.recipe.model.adapter.value);
-  EvalOptions options;
-  options.forward.dtype = compute_type(*e.job.source);
-  options.forward.kernels = e.request.kernels;
+  Evaluation how{{}, {}, e.request.say};
+  how.on_cpu.forward.dtype = compute_type(*e.job.source);
+  how.on_cpu.forward.kernels = e.request.kernels;
+  how.options = how.on_cpu;
+  how.options.use(e.request.on_device, e.job.source->registry().services());
   for (const Eval& eval : e.job.recipe.evals) {
-    e.report.eval.push_back(run_eval(eval, *written, *e.job.source, options));
+    e.report.eval.push_back(run_eval(eval, *written, *e.job.source, how));
     const Report::Eval& result = e.report.eval.back();
     if (result.passed.value_or(true)) continue;
     Diagnostic d;

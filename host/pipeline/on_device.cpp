@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "host/compute/parallel.hpp"
+#include "host/plan/device_cost.hpp"
 
 namespace mopt::pipeline {
 
@@ -13,10 +14,10 @@ using compute::View;
 
 namespace {
 
-// Tables are made for whole multiples of so many positions.
-constexpr int64_t kPositions = 1024;
-// Of an upload, what is pinned twice; and what a thread copies at a time.
-constexpr int64_t kUploadBytes = int64_t{32} << 20, kStretch = int64_t{1} << 20;
+constexpr auto kPositions = plan::kAnglePositions;
+constexpr auto kUploadBytes = static_cast<int64_t>(plan::kUploadBytes);
+// Of an upload, what a thread copies at a time.
+constexpr int64_t kStretch = int64_t{1} << 20;
 
 DLDevice dlpack_device(const compute::Device& device) {
   return {device.info().type, device.info().index};

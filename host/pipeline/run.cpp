@@ -565,7 +565,9 @@ RunResult run(Prepared& job, const RunRequest& request) {
     fail("E106", job.recipe.file, "no output is named",
          "give --output DIR, or [export] path in the recipe");
   }
-  check_memory(job, request.memory_limit);
+  std::optional<DevicePlace> place;
+  if (request.on_device != nullptr) place = {rules_of(*request.on_device), request.opened_bytes};
+  check_memory(job, memory_needs(job, place), limits_of(request.memory_limit, request.on_device));
   const fs::path dir = output_place(job.recipe.output.path->value);
   fs::path partial = dir;
   partial += ".partial";

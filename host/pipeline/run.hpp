@@ -26,6 +26,7 @@ struct RunRequest {
   std::string version, commit;           // of the program
   std::string device;                    // the choice and its reason
   compute::Device* on_device = nullptr;  // NULL: the CPU
+  uint64_t opened_bytes = 0;             // of this process, that are its libraries'
   int64_t batch_tokens = kBatchTokens;   // of calibration rows that run together on a device
   int threads = 1;
   // Counts SIGINT and SIGTERM; the run ends after the block in work when it is not 0.

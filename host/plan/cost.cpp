@@ -210,6 +210,11 @@ bool writes_own_text(const Recipe& recipe) {
          recipe.calibration->data[0].value == "self";
 }
 
+uint64_t fixed_memory(const PlanInput& in, const Plan& plan) {
+  return kLoopBytes + plan.items.size() * kRecordBytes + text_memory(in.source).kept +
+         verify_memory(in, plan);
+}
+
 Cost estimate(const PlanInput& in, const Plan& plan) {
   const Loop loop = loop_memory(in, plan);
   const Texts texts = text_memory(in.source);

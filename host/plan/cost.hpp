@@ -22,6 +22,9 @@ inline constexpr int64_t kSampleTokens = 64;
 // Is the model to write the text that it is calibrated on?
 bool writes_own_text(const Recipe&);
 
+// Records, code and small blocks of any run, and what its verification holds in the end.
+uint64_t fixed_memory(const PlanInput&, const Plan&);
+
 // Memory and disk follow from shapes and from what the process holds when it plans; seconds from
 // measured rates of an ordinary machine, to tell minutes from hours. output_bytes is left to the
 // container's writer.

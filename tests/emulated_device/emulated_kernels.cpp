@@ -62,11 +62,13 @@ struct Checked<kTable> {
 const DeviceKernels& emulated_kernels() {
   using K = DeviceKernels;
   static const DeviceKernels kernels{
-      Checked<&K::activation>::rows(),   Checked<&K::attention>::rows(), Checked<&K::cast>::rows(),
-      Checked<&K::elementwise>::rows(),  Checked<&K::embedding>::rows(), Checked<&K::gate>::rows(),
-      Checked<&K::kv_append>::rows(),    Checked<&K::linear>::rows(),    Checked<&K::nll>::rows(),
-      Checked<&K::range>::rows(),        Checked<&K::rms_norm>::rows(),  Checked<&K::rope>::rows(),
-      Checked<&K::squared_error>::rows()};
+      Checked<&K::activation>::rows(),  Checked<&K::attention>::rows(),
+      Checked<&K::cast>::rows(),        Checked<&K::divergence>::rows(),
+      Checked<&K::elementwise>::rows(), Checked<&K::embedding>::rows(),
+      Checked<&K::gate>::rows(),        Checked<&K::kv_append>::rows(),
+      Checked<&K::linear>::rows(),      Checked<&K::nll>::rows(),
+      Checked<&K::range>::rows(),       Checked<&K::rms_norm>::rows(),
+      Checked<&K::rope>::rows(),        Checked<&K::squared_error>::rows()};
   return kernels;
 }
 

@@ -28,6 +28,11 @@ void for_each_operand(const CastProblem& p, const Fn& fn) {
     fn(v->data, v->bytes());
 }
 template <class Fn>
+void for_each_operand(const DivergenceProblem& p, const Fn& fn) {
+  for (const View* v : {&p.ours, &p.reference, &p.result})
+    fn(v->data, v->bytes());
+}
+template <class Fn>
 void for_each_operand(const ElementwiseProblem& p, const Fn& fn) {
   for (const View* v : {&p.a, &p.b, &p.y})
     fn(v->data, v->bytes());

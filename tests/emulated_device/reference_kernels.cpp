@@ -22,6 +22,9 @@ void run_now(const CastProblem& p) {
 void run_now(const ElementwiseProblem& p) {
   elementwise_reference(p);
 }
+void run_now(const DivergenceProblem& p) {
+  divergence_reference(p);
+}
 void run_now(const EmbeddingProblem& p) {
   embedding_reference(p);
 }
@@ -105,6 +108,7 @@ const DeviceKernels& reference_kernels() {
       one_row<ActivationProblem>("activation.emulated"),
       one_row<AttentionProblem>("attention.emulated"),
       one_row<CastProblem>("cast.emulated"),
+      one_row<DivergenceProblem>("divergence.emulated"),
       one_row<ElementwiseProblem>("elementwise.emulated"),
       one_row<EmbeddingProblem>("embedding.emulated"),
       one_row<GateProblem>("gate.emulated"),

@@ -30,6 +30,8 @@ constexpr std::array kOps{
     Op{"attention", compute::attention_kernels, of_device<&K::attention>, attention_problems,
        attention_layer},
     Op{"cast", compute::cast_kernels, of_device<&K::cast>, cast_problems, cast_layer},
+    Op{"divergence", compute::divergence_kernels, of_device<&K::divergence>, divergence_problems,
+       divergence_layer},
     Op{"elementwise", compute::elementwise_kernels, of_device<&K::elementwise>,
        elementwise_problems, elementwise_layer},
     Op{"embedding", compute::embedding_kernels, of_device<&K::embedding>, embedding_problems,

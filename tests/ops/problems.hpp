@@ -23,6 +23,8 @@ void rms_norm_problems(const Problems&, const Emit&);
 void rms_norm_layer(const Emit&);
 void rope_problems(const Problems&, const Emit&);
 void rope_layer(const Emit&);
+void divergence_problems(const Problems&, const Emit&);
+void divergence_layer(const Emit&);
 void nll_problems(const Problems&, const Emit&);
 void nll_layer(const Emit&);
 void gate_problems(const Problems&, const Emit&);

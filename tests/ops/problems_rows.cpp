@@ -1,4 +1,4 @@
-// rms_norm, rope, kv_append, nll: each row by itself.
+// rms_norm, rope, kv_append, divergence, nll: each row by itself.
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -152,6 +152,21 @@ Case nll_case(const Rows& r, uint64_t seed) {
   return c;
 }
 
+Case divergence_case(const Rows& r, uint64_t seed) {
+  Case c;
+  c.label = Label{"", r.dtype, {r.rows, r.columns}, r.content, r.shift}.text();
+  for (const uint64_t each : {seed, seed + 100}) {
+    c.operands.push_back(
+        in(filled(r.dtype, {r.rows, r.columns}, {r.content, each, 8.0f, 3 * r.columns}), r.shift));
+  }
+  c.operands.push_back(out(kF64, {r.rows, 2}));
+  c.run = [](std::span<const View> v, const Options& options) {
+    compute::divergence({v[0], v[1], v[2]}, options);
+  };
+  set_tolerance(c, "divergence", r.dtype, 8);
+  return c;
+}
+
 }  // namespace
 
 void rms_norm_problems(const Problems& p, const Emit& emit) {
@@ -225,6 +240,22 @@ void kv_append_layer(const Emit& emit) {
   emit_layer(emit, kv_append_case({kBf16, kT, 1, kT, kK, kD}, 1), "bf16 [512, 1, 8, 128]");
   emit_layer(emit, kv_append_case({kBf16, kBatchTokens / kT, kT, kT, kK, kD}, 1),
              "bf16 [16, 512, 8, 128]");
+}
+
+void divergence_problems(const Problems& p, const Emit& emit) {
+  for (const DLDataType dtype : {kF32, kBf16}) {
+    for (const int64_t columns : awkward_columns(p.extent)) {
+      if (columns == 0) continue;
+      emit(divergence_case({dtype, 3, columns}, p.seed));
+      emit(divergence_case({dtype, 2, columns, Content::kNoise, 1}, p.seed));
+    }
+    emit(divergence_case({dtype, 0, 100}, p.seed));
+    emit(divergence_case({dtype, 20, 1000, Content::kSpecial}, p.seed));
+    emit(divergence_case({dtype, 20, 4097, Content::kSpecial, 1}, p.seed));
+  }
+}
+void divergence_layer(const Emit& emit) {
+  emit_layer(emit, divergence_case({kBf16, kT, kV}, 1), "bf16 [512, 128256]");
 }
 
 void nll_problems(const Problems& p, const Emit& emit) {

@@ -6,17 +6,13 @@
 #include <vector>
 
 #include "host/compute/cuda/check.hpp"
+#include "host/compute/memory_rules.hpp"
 
 namespace mopt::compute::cuda {
 namespace {
 
-// Small blocks share few sizes; large ones are whole pages of the device.
-constexpr int64_t kSmall = int64_t{1} << 20, kSmallStep = 512, kLargeStep = int64_t{2} << 20;
-constexpr int64_t kHuge = int64_t{512} << 20;  // an embedding
-
 int64_t rounded(int64_t bytes) {
-  const int64_t step = bytes < kSmall ? kSmallStep : kLargeStep;
-  return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
+  return block_bytes(kCudaMemory, bytes);
 }
 
 std::string mib(int64_t bytes) {
@@ -130,7 +126,7 @@ class CudaGraph final : public Graph {
 
 std::byte* FreeBlocks::take(int64_t bytes, int64_t& size) {
   const auto found = blocks_.lower_bound(bytes);
-  if (found == blocks_.end() || found->first > bytes + bytes / 8) return nullptr;
+  if (found == blocks_.end() || found->first > largest_block_for(bytes)) return nullptr;
   std::byte* block = found->second;
   size = found->first;
   blocks_.erase(found);
@@ -323,7 +319,7 @@ CudaQueue::~CudaQueue() {
 
 Buffer CudaQueue::take(int64_t bytes) {
   device_.use();
-  if (bytes >= kHuge && !capture_) return device_.pool()->take_huge(stream_, bytes);
+  if (bytes >= kCudaMemory.huge && !capture_) return device_.pool()->take_huge(stream_, bytes);
   if (!capture_) return device_.pool()->take(blocks_, bytes);
   Buffer taken = device_.pool()->take(capture_->blocks, bytes);
   capture_->taken.insert(taken.get());

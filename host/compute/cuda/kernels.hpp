@@ -8,6 +8,7 @@ namespace mopt::compute::cuda {
 DeviceRows<ActivationProblem> activation_rows();
 DeviceRows<AttentionProblem> attention_rows();
 DeviceRows<CastProblem> cast_rows();
+DeviceRows<DivergenceProblem> divergence_rows();
 DeviceRows<ElementwiseProblem> elementwise_rows();
 DeviceRows<EmbeddingProblem> embedding_rows();
 DeviceRows<GateProblem> gate_rows();

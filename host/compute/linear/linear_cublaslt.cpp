@@ -9,11 +9,12 @@
 
 #include "host/compute/cuda/device.hpp"
 #include "host/compute/cuda/kernels.hpp"
+#include "host/compute/memory_rules.hpp"
 
 namespace mopt::compute::cuda {
 namespace {
 
-constexpr size_t kWorkspace = size_t{64} << 20;
+constexpr auto kWorkspace = static_cast<size_t>(kCudaMemory.workspace);
 
 void check(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
