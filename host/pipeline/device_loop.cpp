@@ -215,7 +215,11 @@ void DeviceLoop::run_steps() {
     }
     std::future<Observed> observed = begin_forward(*loaded);
     if (before) finish(*std::exchange(before, std::nullopt));
-    Observed found = observed.get();
+    Observed found;
+    {
+      const Timeline::Scope scope(&tools_.timeline, Phase::kWaitDevice, loaded->unit_name());
+      found = observed.get();
+    }
     before.emplace(Forwarded{std::move(loaded), std::move(found)});
     tell();
     aside_.rethrow();
