@@ -96,6 +96,27 @@ TEST_CASE_FIXTURE(Planned, "a model that writes its own text is on the device as
   compare(calibration("\"self\"", 40, 96) + kStatic);
 }
 
+TEST_CASE_FIXTURE(Planned, "a run works with the smallest limit, and is refused below it") {
+  write_model({.layers = 4, .hidden = 64, .intermediate = 96, .dtype = "BF16"});
+  const std::string tables =
+      rows(40, 48, kStatic) + "[export]\npath = \"" + path("out").string() + "\"\n";
+  const uint64_t smallest =
+      memory_needs(prepared(tables), DevicePlace{compute::kExactMemory}).device->smallest;
+  const auto run_with = [&](uint64_t limit) {
+    EmulatedDevice device;
+    device.set_limit(static_cast<int64_t>(limit));
+    Prepared job = prepared(tables);
+    RunRequest request;
+    request.on_device = &device;
+    request.threads = 2;
+    request.existing = Existing::kOverwrite;
+    run(job, request);
+    return static_cast<uint64_t>(device.memory().peak);
+  };
+  CHECK(run_with(smallest) <= smallest);
+  CHECK_THROWS_AS(run_with(smallest - 1), Failure);
+}
+
 // Of a Llama of this shape only the headers, over a file of holes.
 struct Headers : Planned {
   void write_headers(int64_t layers) {
