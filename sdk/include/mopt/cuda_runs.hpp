@@ -25,6 +25,8 @@ namespace mopt::cuda {
 // Where the halves of a thread's run are, counted in elements; -1: nowhere.
 struct Places {
   int64_t at[2];
+  // The second half follows the first, which then begins at a multiple of 16.
+  __device__ bool whole() const { return at[1] == at[0] + kHalf; }
 };
 
 // What becomes of elements: their codes, the quotient rounded to the source's type first or not.
@@ -40,6 +42,10 @@ struct ToCodes {
       q[i] = copysignf(divide(x[i]), x[i]);
     if constexpr (kSourceType) round_to_type<T>(q);
     const Words encoded = Codec::encode_run(q);
+    if (places.whole()) {
+      *reinterpret_cast<Words*>(codes + places.at[0]) = encoded;
+      return;
+    }
 #  pragma unroll
     for (int h = 0; h < 2; ++h) {
       if (places.at[h] >= 0) store_half(encoded, h, codes + places.at[h]);
@@ -115,6 +121,7 @@ __global__ void __launch_bounds__(kThreads)
 // or -1.
 struct RowGroups {
   static constexpr int kMostThreads = 512, kBlocksOfSm = 1;
+  static constexpr bool kWholeRuns = false;  // a warp moves 32 halves that lie together
   int64_t rows, cols;
   int64_t count() const { return rows; }
   int64_t runs() const { return cols / kRun; }
@@ -124,10 +131,12 @@ struct RowGroups {
   __device__ int64_t elements() const { return cols; }
   __device__ int64_t element_at(unsigned group, int64_t i) const { return group * cols + i; }
 };
-// Tiles of kTile x kTile, those at the edges cut. A multiprocessor has to hold four: while a tile's
-// maximum is found, others load (an H200 then makes 80 % of its copy rate, with three 65 %).
+// Tiles of kTile x kTile, those at the edges cut. A row of a tile is 256 bytes of bf16: a thread
+// moves whole runs, and a multiprocessor holds four tiles, so that others load while a maximum is
+// found.
 struct TileGroups {
   static constexpr int kTile = 128, kMostThreads = 256, kBlocksOfSm = 4;
+  static constexpr bool kWholeRuns = true;
   int64_t rows, cols;
   unsigned across;  // tiles of a row
   int64_t count() const { return (rows + kTile - 1) / kTile * across; }
@@ -155,8 +164,12 @@ struct TileGroups {
 template <class T, int kRuns, class Groups, class Emit>
 __global__ void __launch_bounds__(Groups::kMostThreads, sizeof(T) == 2 ? Groups::kBlocksOfSm : 1)
     map_groups(const T* x, Groups groups, ScaleRule rule, float* scales, Emit emit) {
-  const auto place = [&](int half) {
-    return groups.half_at(blockIdx.x, static_cast<unsigned>(half) * blockDim.x + threadIdx.x);
+  const auto place = [&](int run, int half) {
+    const auto r = static_cast<unsigned>(run), h = static_cast<unsigned>(half);
+    if constexpr (!Groups::kWholeRuns)
+      return groups.half_at(blockIdx.x, (2 * r + h) * blockDim.x + threadIdx.x);
+    const int64_t first = groups.half_at(blockIdx.x, 2 * (r * blockDim.x + threadIdx.x));
+    return first < 0 ? first : first + half * kHalf;
   };
   Raw<T> held[kRuns];
   float most = 0;
@@ -165,7 +178,7 @@ __global__ void __launch_bounds__(Groups::kMostThreads, sizeof(T) == 2 ? Groups:
     held[r] = zero_run<T>();
 #  pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int64_t at = place(2 * r + h);
+      const int64_t at = place(r, h);
       if (at >= 0) load_half(x + at, held[r], h);
     }
   }
@@ -178,7 +191,7 @@ __global__ void __launch_bounds__(Groups::kMostThreads, sizeof(T) == 2 ? Groups:
   with_divider<T>(scale, most, [&](const auto& divide) {
 #  pragma unroll
     for (int r = 0; r < kRuns; ++r)
-      emit.run(held[r], divide, scale, Places{{place(2 * r), place(2 * r + 1)}});
+      emit.run(held[r], divide, scale, Places{{place(r, 0), place(r, 1)}});
   });
 }
 

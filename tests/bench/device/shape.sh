@@ -66,6 +66,19 @@ peer() {
 with_peer=
 if [ -n "$preset" ] && [ -f "$peers/gpu_shape.py" ] && PYTHONPATH=${PEER_PYTHONPATH:-} \
   outside "${PEER_PYTHON:-python3}" -c 'import modelopt' 2>/dev/null; then with_peer=1; fi
+# Each once on a tiny model, so that neither waits for the disk to bring its libraries and its Python.
+warm_up() {
+  local shape=256,512,4,2,1024 seq=64 tiny
+  tiny=$(model 2)
+  "$host" --recipe "$recipe" --model "$tiny" --output "$target" --overwrite --device "$device" --quiet \
+    --set "calibration.data=$(ids 8)" >"$scratch/warm_up.log" 2>&1 || cat "$scratch/warm_up.log" >&2
+  if [ -n "$with_peer" ] && [ "$device" != cpu ]; then
+    PYTHONPATH=${PEER_PYTHONPATH:-}${PYTHONPATH:+:$PYTHONPATH} outside "${PEER_PYTHON:-python3}" \
+      "$peers/gpu_shape.py" "$tiny" "modelopt:$preset" --batch 8 --samples 8 --seq 64 --device cuda \
+      >"$scratch/warm_up.log" 2>&1 || tail -n 2 "$scratch/warm_up.log" >&2
+  fi
+}
+warm_up
 for i in $(seq "$repeats"); do
   if [ -n "$with_peer" ]; then peer "$i"; fi
   ours ours_warm "$i"
