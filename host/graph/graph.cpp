@@ -1,5 +1,7 @@
 #include "host/graph/graph.hpp"
 
+#include <set>
+
 #include "host/graph/opset.hpp"
 
 namespace mopt::graph {
@@ -69,6 +71,22 @@ std::string print(const Model& model) {
   for (const auto& [name, v] : model.outputs)
     text += "output " + name + " = " + operand_text(model, v) + "\n";
   return text;
+}
+
+std::vector<ValueId> needed_from(const Model& model, size_t block) {
+  std::set<ValueId> needed;
+  for (size_t b = block; b < model.blocks.size(); ++b) {
+    for (const ValueId v : model.blocks[b].live_in) {
+      const Op& producer = model.ops[static_cast<size_t>(model.values[v].producer)];
+      if (static_cast<size_t>(producer.block) < block) needed.insert(v);
+    }
+  }
+  return {needed.begin(), needed.end()};
+}
+
+bool may_write_over(OpKind kind) {
+  return kind == OpKind::kActivation || kind == OpKind::kAdd || kind == OpKind::kMul ||
+         kind == OpKind::kRope || kind == OpKind::kRmsNorm;
 }
 
 }  // namespace mopt::graph

@@ -96,6 +96,11 @@ struct Model {
   }
 };
 
+// Values that blocks from `block` on take from earlier ones, rising.
+std::vector<ValueId> needed_from(const Model&, size_t block);
+// Whether an op's result may lie where an operand was that nobody needs any more.
+bool may_write_over(OpKind);
+
 // One line per op, grouped by block; values as %n, extents, roles. Stable: it can be compared in
 // tests.
 std::string print(const Model&);

@@ -365,11 +365,7 @@ std::shared_ptr<std::byte> BlockProgram::take(State& s, int64_t bytes) const {
 // on a device, where memory is scarce and operands of a whole batch are large.
 std::shared_ptr<std::byte> BlockProgram::reusable(const State& s, const Step& step,
                                                   int64_t bytes) const {
-  const OpKind kind = step.op->kind;
-  const bool elementwise = kind == OpKind::kActivation || kind == OpKind::kAdd ||
-                           kind == OpKind::kMul || kind == OpKind::kRope ||
-                           kind == OpKind::kRmsNorm;
-  if (options_.on_device == nullptr || !elementwise) return nullptr;
+  if (options_.on_device == nullptr || !graph::may_write_over(step.op->kind)) return nullptr;
   for (const ValueId v : step.in) {
     const auto value = s.values.find(v);
     if (value == s.values.end() || !contains(step.last_used, v)) continue;

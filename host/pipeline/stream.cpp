@@ -15,20 +15,6 @@ using graph::ValueId;
 
 namespace {
 
-// Values that blocks from `block` on take from earlier ones, in their order.
-std::vector<ValueId> needed_from(const graph::Model& model, size_t block) {
-  std::vector<ValueId> needed;
-  for (size_t b = block; b < model.blocks.size(); ++b) {
-    for (const ValueId v : model.blocks[b].live_in) {
-      const int producer = model.values[v].producer;
-      if (static_cast<size_t>(model.ops[static_cast<size_t>(producer)].block) >= block) continue;
-      if (std::find(needed.begin(), needed.end(), v) == needed.end()) needed.push_back(v);
-    }
-  }
-  std::sort(needed.begin(), needed.end());
-  return needed;
-}
-
 // Tokens [first, first + count) of a value of one row, or all tokens of `rows`, of which `first` is
 // the first of one: what is contiguous in memory.
 View slice_tokens(const View& all, int64_t first, int64_t count) {
@@ -102,7 +88,7 @@ std::vector<uint64_t> RowStream::bytes_at_rest() const {
   std::vector<uint64_t> most(batches_.size());
   if (options_.on_device == nullptr) return most;
   for (size_t block = 1; block < graph_.blocks.size(); ++block) {
-    const std::vector<ValueId> values = needed_from(graph_, block);
+    const std::vector<ValueId> values = graph::needed_from(graph_, block);
     std::map<std::pair<size_t, int64_t>, uint64_t> known;  // by rows and their length
     for (size_t b = 0; b < batches_.size(); ++b) {
       const auto [entry, fresh] = known.try_emplace({batches_[b].count, batches_[b].length}, 0);
@@ -176,7 +162,7 @@ void RowStream::run_batch(size_t index, const BlockProgram& program, const Obser
 }
 
 void RowStream::run(const BlockProgram& program, const Observe& observe) {
-  const std::vector<ValueId> keep = needed_from(graph_, next_block_ + 1);
+  const std::vector<ValueId> keep = graph::needed_from(graph_, next_block_ + 1);
   rest_->begin();
   for_each_batch([&](size_t index) { run_batch(index, program, observe, keep); });
   ++next_block_;
@@ -289,7 +275,7 @@ size_t RowStream::read_saved(const std::filesystem::path& path, const TakeSaved&
       block > graph_.blocks.size()) {
     throw damaged();
   }
-  const std::vector<ValueId> kept = needed_from(graph_, block);
+  const std::vector<ValueId> kept = graph::needed_from(graph_, block);
   for (size_t b = 0; b < batches_.size(); ++b) {
     LiveValues values;
     for (const ValueId v : kept)

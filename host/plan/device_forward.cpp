@@ -19,11 +19,6 @@ bool contains(const std::vector<ValueId>& values, ValueId v) {
   return std::find(values.begin(), values.end(), v) != values.end();
 }
 
-bool may_write_over(OpKind kind) {
-  return kind == OpKind::kActivation || kind == OpKind::kAdd || kind == OpKind::kMul ||
-         kind == OpKind::kRope || kind == OpKind::kRmsNorm;
-}
-
 }  // namespace
 
 DeviceForward::DeviceForward(const Model& model, const DeviceRows& shape, PoolModel& pool)
@@ -44,18 +39,6 @@ int64_t DeviceForward::bytes_of(ValueId v, int64_t rows) const {
   for (const int64_t d : model_.values[v].dims)
     elements *= d == MOPT_DIM_BATCH ? rows : d == MOPT_DIM_TIME ? shape_.tokens : d;
   return static_cast<int64_t>(mopt_nbytes(static_cast<uint64_t>(elements), shape_.dtype));
-}
-
-// Values that blocks from `block` on take from earlier ones.
-std::set<ValueId> DeviceForward::needed_from(size_t block) const {
-  std::set<ValueId> needed;
-  for (size_t b = block; b < model_.blocks.size(); ++b) {
-    for (const ValueId v : model_.blocks[b].live_in) {
-      const Op& producer = model_.ops[static_cast<size_t>(model_.values[v].producer)];
-      if (static_cast<size_t>(producer.block) < block) needed.insert(v);
-    }
-  }
-  return needed;
 }
 
 // The ops that lead to what is wanted or observed, each with the values that none after it takes.
@@ -82,7 +65,7 @@ std::vector<DeviceForward::Step> DeviceForward::steps_of(
 // Only where nobody else has the memory and it is exactly as large.
 std::optional<size_t> DeviceForward::written_over(const Batch& batch, const Step& step,
                                                   int64_t bytes) const {
-  if (!may_write_over(step.op->kind)) return std::nullopt;
+  if (!graph::may_write_over(step.op->kind)) return std::nullopt;
   for (const ValueId v : step.op->in) {
     const auto found = batch.buffer_of.find(v);
     if (found == batch.buffer_of.end() || !contains(step.last_used, v)) continue;
@@ -204,7 +187,7 @@ std::vector<PoolBlock> DeviceForward::run(const std::vector<ValueId>& observed, 
   const Block& block = model_.blocks[next_block_];
   std::set<ValueId> wanted;
   if (results == Results::kPassOn) wanted.insert(block.live_out.begin(), block.live_out.end());
-  needed_ = needed_from(next_block_ + 1);
+  needed_ = graph::needed_from(model_, next_block_ + 1);
   const std::vector<Step> steps = steps_of(block, wanted, observed);
   std::vector<PoolBlock> samples;
   for (size_t i = 0; i < live_.size(); ++i) {

@@ -53,7 +53,6 @@ class DeviceForward {
   int64_t rows_of(size_t batch) const;
   std::vector<Step> steps_of(const graph::Block&, const std::set<graph::ValueId>& wanted,
                              const std::vector<graph::ValueId>& observed) const;
-  std::set<graph::ValueId> needed_from(size_t block) const;
   void run_inside(size_t batch, const std::vector<Step>&, const std::set<graph::ValueId>& wanted,
                   const std::vector<graph::ValueId>& observed, std::vector<PoolBlock>& samples);
   void pass_over(size_t batch, const std::set<graph::ValueId>& wanted);
@@ -68,7 +67,7 @@ class DeviceForward {
   PoolModel& pool_;
   size_t next_block_ = 0;
   std::vector<Live> live_;           // of each batch that is there
-  std::set<graph::ValueId> needed_;  // after the block that runs
+  std::vector<graph::ValueId> needed_;  // after the block that runs
   std::set<const graph::Op*> turned_;
   std::vector<std::pair<graph::Attributes, int64_t>> tables_;  // of angles, with their half size
   bool multiplied_ = false;

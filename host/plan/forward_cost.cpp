@@ -60,15 +60,9 @@ uint64_t total(const Counts& counts) {
 
 // Values made before block `b` that it or a later one takes.
 Counts live_before(const Model& model, size_t b, const ForwardShape& shape) {
-  std::set<ValueId> seen;
   Counts live;
-  for (size_t later = b; later < model.blocks.size(); ++later) {
-    for (const ValueId v : model.blocks[later].live_in) {
-      const Op& producer = model.ops[static_cast<size_t>(model.values[v].producer)];
-      if (static_cast<size_t>(producer.block) >= b || !seen.insert(v).second) continue;
-      ++live[value_bytes(model, v, shape.tokens, shape.dtype)];
-    }
-  }
+  for (const ValueId v : graph::needed_from(model, b))
+    ++live[value_bytes(model, v, shape.tokens, shape.dtype)];
   return live;
 }
 
