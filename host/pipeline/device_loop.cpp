@@ -40,10 +40,6 @@ Tensor fetch(OnDevice& on, const void* from, DLDataType dtype, std::span<const i
   return copy;
 }
 
-bool plain_copy(const Item& item) {
-  return item.outcome == Outcome::kCopied && item.parts.size() <= 1;
-}
-
 }  // namespace
 
 DeviceQueues::DeviceQueues(compute::Device& device, Services& services)
@@ -159,7 +155,7 @@ std::vector<DeviceStep> DeviceLoop::steps() const {
     for (; forward && next < unit.block; ++next)
       steps.push_back({next, nullptr});
     const bool copied = std::all_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
-      return plan.items[i].outcome == Outcome::kDropped || plain_copy(plan.items[i]);
+      return plan.items[i].outcome == Outcome::kDropped || plan.items[i].plain_copy();
     });
     // What is only copied is read again for that: a run does not wait for its hash.
     if (copied && forward) steps.push_back({unit.block, nullptr});
@@ -408,7 +404,7 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
   for (size_t i = 0; i < unit.items.size(); ++i) {
     const Item& item = plan.items[unit.items[i]];
     const WeightOnDevice* weight = loaded_as(item);
-    if (weight == nullptr || item.outcome == Outcome::kDropped || plain_copy(item)) continue;
+    if (weight == nullptr || item.outcome == Outcome::kDropped || item.plain_copy()) continue;
     made.emplace(i, make(lane, unit.items[i], *weight, range_of(i), found));
   }
   if (!made.empty()) await_device(lane, unit);
@@ -422,7 +418,7 @@ void DeviceLoop::encode(Lane& lane, const plan::Unit& unit, const LoadedStep* lo
     record.ledger.push_back(encoder_.entry(index, scans[i]));
     if (const auto mine = made.find(i); mine != made.end()) {
       store(mine->second, scans[i], range_of(i), found, record, out);
-    } else if (weight != nullptr && plain_copy(plan.items[index])) {
+    } else if (weight != nullptr && plan.items[index].plain_copy()) {
       write_copy(lane, unit, *weight, out);
     }
   }

@@ -77,6 +77,8 @@ struct Item {
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   int64_t cols() const { return shape.size() < 2 ? 1 : shape[1]; }
   uint64_t bytes() const { return mopt_nbytes(static_cast<uint64_t>(elements(shape)), dtype); }
+  // Its bytes go from the source to the output as they are, and nothing else is made of it.
+  bool plain_copy() const { return outcome == Outcome::kCopied && parts.size() <= 1; }
 };
 
 // What is read, solved, encoded, written and journaled together.
