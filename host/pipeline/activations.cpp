@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "host/plan/device_cost.hpp"
+
 namespace mopt::pipeline {
 
 using compute::View;
@@ -15,6 +17,7 @@ constexpr uint64_t kAlignment = 256;
 // Batches on the device that rest elsewhere: one comes, one is computed with, one more comes while
 // that is under way. What was made of the last ones leaves meanwhile.
 constexpr size_t kSlots = 3, kLeaving = 2;
+static_assert(kSlots + kLeaving == plan::kBatchesThere, "what --check counts");
 
 uint64_t aligned(uint64_t bytes, uint64_t to) {
   return (bytes + to - 1) / to * to;

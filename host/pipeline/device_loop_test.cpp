@@ -104,13 +104,14 @@ struct OnTiers : OnBoth {
   std::function<void(RunRequest&)> limits(EmulatedDevice& device, const Tiers& tiers,
                                           std::string& said) {
     Prepared job = prepared(recipe() + "[export]\npath = \"" + path("none").string() + "\"\n");
-    const LoopMemory loop = loop_memory(job, compute_type(*job.source), kBatch);
+    const MemoryNeeds needs = memory_needs(job, DevicePlace{rules_of(device), 0, kBatch});
+    const plan::DeviceCost& cost = *needs.device;
     constexpr int64_t kBytes = 24 * 32 * 4, kPassage = 5 * kBytes;
-    device.set_limit(static_cast<int64_t>(loop.device) + tiers.there * kBytes +
-                     (tiers.there == 16 ? 0 : kPassage));
+    device.set_limit(tiers.there == 16 ? static_cast<int64_t>(cost.peak)
+                                       : static_cast<int64_t>(cost.without - cost.passing) +
+                                             tiers.there * kBytes + kPassage);
     // What the run needs beside activations, and little more.
-    const uint64_t limit =
-        memory_needs(job, DevicePlace{rules_of(device)}).process + (uint64_t{64} << 20);
+    const uint64_t limit = needs.process + (uint64_t{16} << 20);
     return [&said, on_disk = tiers.on_disk, limit](RunRequest& request) {
       request.batch_tokens = kBatch;
       if (on_disk) request.memory_limit = limit;
@@ -196,7 +197,7 @@ TEST_CASE_FIXTURE(OnTiers, "a run goes on wherever activations rest then") {
 TEST_CASE_FIXTURE(OnBoth,
                   "a device with little memory is given smaller batches, or the run says so") {
   write_model({.layers = 1});
-  const std::string tables = std::string(kCalibrated) + "";
+  const std::string tables = kCalibrated;
   const fs::path want = run_on(nullptr, tables, "cpu");
   bool planned = false, smaller = false, whole = false;
   for (int64_t kib = 40; kib <= 4096 && !whole; kib = kib * 5 / 4) {

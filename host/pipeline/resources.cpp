@@ -73,7 +73,7 @@ MemoryNeeds memory_needs(const Prepared& job, const std::optional<DevicePlace>& 
                            compute::thread_count(),
                            resident - std::min(resident, place->opened)};
   const plan::DeviceCost cost =
-      plan::estimate_on_device(in, job.plan, {kBatchTokens, place->rules});
+      plan::estimate_on_device(in, job.plan, {place->batch_tokens, place->rules});
   return {cost.host, cost};
 }
 

@@ -6,6 +6,7 @@
 
 #include "host/compute/device.hpp"
 #include "host/pipeline/prepare.hpp"
+#include "host/pipeline/stream.hpp"
 #include "host/plan/device_cost.hpp"
 
 namespace mopt::pipeline {
@@ -14,6 +15,7 @@ namespace mopt::pipeline {
 struct DevicePlace {
   compute::MemoryRules rules = compute::kCudaMemory;
   uint64_t opened = 0;  // bytes of this process that are its libraries' already
+  int64_t batch_tokens = kBatchTokens;
 };
 compute::MemoryRules rules_of(const compute::Device&);
 

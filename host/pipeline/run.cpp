@@ -112,7 +112,6 @@ class Run {
   Report report_;
   Timeline timeline_{request_.on_device};
   RunFingerprint fingerprint_{job_, request_.version + " " + request_.commit};
-  Clock::time_point start_ = Clock::now();
   TokenRows rows_;
   std::optional<Journal> journal_;
   std::optional<ContainerWriter> writer_;
@@ -293,11 +292,9 @@ ForwardOptions Run::forward_options() {
 // Bytes that the run has yet to write stay free on the disk.
 Resting Run::resting() const {
   if (!queues_) return {};
-  int64_t tokens = batch_tokens_;
-  for (const auto& row : rows_)
-    tokens = std::max(tokens, static_cast<int64_t>(row.size()));
-  const Budget budget = activation_budget(loop_memory(job_, compute_type(*job_.source), tokens),
-                                          request_.on_device->memory(), request_.memory_limit);
+  const DevicePlace place{rules_of(*request_.on_device), request_.opened_bytes, batch_tokens_};
+  const Budget budget = activation_budget(memory_needs(job_, place), request_.on_device->memory(),
+                                          request_.memory_limit);
   Resting resting{.device = rest_on_device_ ? budget.device : 0,
                   .pinned = budget.pinned,
                   .file = output_.own() / "activations.rest",
@@ -520,7 +517,7 @@ Report Run::execute() {
   });
   fill_timeline();
   if (!report_.timeline.text.empty()) say(report_.timeline.text);
-  report_.seconds.total = seconds_since(start_);
+  report_.seconds.total = timeline_.now();
   output_.write("mopt/report.html", to_html(report_));
   output_.write("mopt/report.json", to_json(report_));
   remove_working_files(output_);

@@ -14,10 +14,6 @@ namespace {
 
 using graph::ValueId;
 
-bool plain_copy(const Item& item) {
-  return item.outcome == Outcome::kCopied && item.parts.size() <= 1;
-}
-
 bool only_copied(const Item& item) {
   return item.outcome == Outcome::kDropped || item.outcome == Outcome::kCopied;
 }
@@ -48,7 +44,7 @@ std::vector<Step> steps_of(const Plan& plan) {
   for (const Unit& unit : plan.units) {
     const bool forward = unit.block >= 0 && unit.block <= plan.last_forward_block;
     const bool copied = std::all_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
-      return plan.items[i].outcome == Outcome::kDropped || plain_copy(plan.items[i]);
+      return plan.items[i].outcome == Outcome::kDropped || plan.items[i].plain_copy();
     });
     if (copied && !forward) continue;
     steps.push_back({forward ? unit.block : -1, copied ? nullptr : &unit});
@@ -231,7 +227,7 @@ uint64_t pinned_parts(const Plan& plan, const Unit& unit, const compute::MemoryR
   uint64_t bytes = 0;
   for (const size_t i : unit.items) {
     const Item& item = plan.items[i];
-    if (item.outcome == Outcome::kDropped || plain_copy(item)) continue;
+    if (item.outcome == Outcome::kDropped || item.plain_copy()) continue;
     if (!encoded_there(plan, item, rules)) bytes += item.bytes();
     for (const DeclView part : item.parts)
       bytes += item.outcome == Outcome::kQuantized ? part.bytes() : 0;
@@ -330,7 +326,9 @@ DeviceCost estimate_on_device(const PlanInput& in, const Plan& plan,
   cost.host = base_in_process(in, plan, request.rules) + cost.block;
   cost.peak = all.peak;
   cost.activations = all.activations;
-  cost.without = rehearse(in, plan, {rows, kBatchesThere}, PoolModel(request.rules)).peak;
+  const Rehearsed few = rehearse(in, plan, {rows, kBatchesThere}, PoolModel(request.rules));
+  cost.without = few.peak;
+  cost.passing = few.activations;
   cost.smallest = std::min(cost.without, smallest(in, plan, request.rules));
   if (plan.needs_data() && writes_own_text(in.recipe)) add_own_text(in, plan, cost, request.rules);
   return cost;

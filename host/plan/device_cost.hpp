@@ -32,6 +32,7 @@ struct DeviceCost {
   uint64_t peak = 0;         // of the device, with the activations of all rows
   uint64_t activations = 0;  // of all rows between two blocks, within `peak`
   uint64_t without = 0;      // of the device, with the activations of most rows elsewhere
+  uint64_t passing = 0;      // activations of kBatchesThere batches, within `without`
   uint64_t smallest = 0;     // the same with batches of one row: no run works with less
   // Of the device while the model writes its own text, one row or all of them at once. Where the
   // first does not fit the CPU does it.
