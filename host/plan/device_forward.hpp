@@ -66,7 +66,7 @@ class DeviceForward {
   const DeviceRows shape_;
   PoolModel& pool_;
   size_t next_block_ = 0;
-  std::vector<Live> live_;           // of each batch that is there
+  std::vector<Live> live_;              // of each batch that is there
   std::vector<graph::ValueId> needed_;  // after the block that runs
   std::set<const graph::Op*> turned_;
   std::vector<std::pair<graph::Attributes, int64_t>> tables_;  // of angles, with their half size
