@@ -25,10 +25,6 @@ int lanes() {
 // Between two looks at the device while something is read.
 constexpr std::chrono::milliseconds kPatience{100};
 
-bool only_copied(const Item& item) {
-  return item.outcome == Outcome::kDropped || item.outcome == Outcome::kCopied;
-}
-
 // Looks for the range of bytes from `offset` on, and for what is no number.
 void search(const Item& item, DLDataType dtype, uint64_t offset, std::span<const std::byte> bytes,
             Scan& scan) {
@@ -115,7 +111,7 @@ std::unique_ptr<LoadedStep> DeviceWeights::load(const DeviceStep& step) {
   if (step.unit == nullptr) return loaded;
   for (const size_t i : step.unit->items) {
     const Item& item = job_.plan.items[i];
-    if (!only_copied(item)) load(*loaded, item.source, &item);
+    if (item.worked_on()) load(*loaded, item.source, &item);
   }
   return loaded;
 }
@@ -132,7 +128,7 @@ void DeviceWeights::load(LoadedStep& step, const std::string& source, const Item
   const auto [entry, fresh] = step.weights_.try_emplace(source);
   WeightOnDevice& weight = entry->second;
   if (!fresh) {  // an untied head shares its source with the embedding
-    if (weight.item == nullptr || only_copied(*weight.item)) weight.item = item;
+    if (weight.item == nullptr || !weight.item->worked_on()) weight.item = item;
     return;
   }
   const Container& container = job_.source->container();

@@ -439,7 +439,7 @@ UnitRecord Encoder::encode(const plan::Unit& unit, const Scans& scans, const Cal
     const Item& item = tools_.plan.items[index];
     record.ledger.push_back(entry(index, scans[i]));
     if (item.outcome == Outcome::kDropped) continue;
-    if (item.outcome == Outcome::kCopied && item.parts.size() <= 1) {
+    if (item.plain_copy()) {
       copy(item, out);
       continue;
     }

@@ -53,7 +53,7 @@ bool is_rearranged(const Item& item, size_t part) {
 // While one tensor is encoded: its source, its parts, and what its errors are measured on.
 uint64_t encode_memory(const Plan& plan, const Item& item) {
   if (item.outcome == Outcome::kDropped) return 0;
-  if (item.outcome == Outcome::kCopied && item.parts.size() < 2) return window(item.bytes());
+  if (item.plain_copy()) return window(item.bytes());
   uint64_t held = item.bytes(), packed = 0;
   if (item.pruned) held += item.bytes() + static_cast<uint64_t>(elements(item.shape));
   for (size_t i = 0; i < item.parts.size(); ++i) {

@@ -14,10 +14,6 @@ namespace {
 
 using graph::ValueId;
 
-bool only_copied(const Item& item) {
-  return item.outcome == Outcome::kDropped || item.outcome == Outcome::kCopied;
-}
-
 // Made by the host, on the CPU.
 bool is_calibrated_scale(std::string_view role) {
   return role == MOPT_ROLE_INPUT_SCALE || role == MOPT_ROLE_K_SCALE || role == MOPT_ROLE_V_SCALE;
@@ -115,7 +111,7 @@ Rehearsal::Loaded Rehearsal::load(const Step& step) {
   }
   if (step.unit == nullptr) return loaded;
   for (const size_t i : step.unit->items) {
-    if (!only_copied(plan_.items[i])) load(loaded, plan_.items[i].source);
+    if (plan_.items[i].worked_on()) load(loaded, plan_.items[i].source);
   }
   return loaded;
 }

@@ -79,6 +79,8 @@ struct Item {
   uint64_t bytes() const { return mopt_nbytes(static_cast<uint64_t>(elements(shape)), dtype); }
   // Its bytes go from the source to the output as they are, and nothing else is made of it.
   bool plain_copy() const { return outcome == Outcome::kCopied && parts.size() <= 1; }
+  // Its values are worked on, not only passed on or left out.
+  bool worked_on() const { return outcome != Outcome::kDropped && outcome != Outcome::kCopied; }
 };
 
 // What is read, solved, encoded, written and journaled together.
