@@ -311,7 +311,11 @@ Resting Run::resting() const {
 
 void Run::new_pass() {
   pass_.emplace(job_, rows_, forward_options(), CalibrationPass::Batches{batch_tokens_, resting()});
-  if (queues_) say("activations: " + text(pass_->stream().placement()));
+  if (!queues_) return;
+  const Placement& at = pass_->stream().placement();
+  report_.memory.activations = {batch_tokens_, at.device.batches, at.pinned.batches,
+                                at.disk.batches};
+  say("activations: " + text(at));
 }
 
 void Run::restore_boundary() {
