@@ -3,10 +3,10 @@
 # its activations go under limits. Each check is one line, "ok ...", "FAILED ..." with the log's end, or
 # "skipped ...": what needs a device, with MOPT_DEVICE=cpu. What was made under a fault is compared to an
 # undisturbed run: byte for byte, unless other batches were measured, which moves scales (1 % of a norm).
-# Needs trap.so and, with a device, hold_device_memory in the tree: package.sh packs both. 15 GB of scratch
-# are enough, which is emptied. Under 120 s. The last line: "faults: N passed, N failed".
-LAYERS=${LAYERS:-6}
-SHAPE=${SHAPE:-2048,8192,16,8,128256}
+# Needs trap.so and, with a device, hold_device_memory in the tree: package.sh packs both. 8 GB of scratch
+# are enough, of which the model stays. Under 120 s. The last line: "faults: N passed, N failed".
+LAYERS=${LAYERS:-5}
+SHAPE=${SHAPE:-2048,8192,16,8,65536}
 ROWS=${ROWS:-256}
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$here/../kill_rounds.sh"  # same_bytes
@@ -96,9 +96,13 @@ failed_and_kept() {
   ended "${@:2}"
   unfinished "$1"
 }
-# at_least: the number that the log's refusal gives, with its unit.
-at_least() { sed -n 's/.*give at least \([0-9]*MiB\).*/\1/p' "$log" | head -n 1; }
-text_of() { [ "$1" -eq "$2" ] || echo "$3: $1, expected $2"; }
+# at_least: the MiB that the log's refusal gives.
+at_least() { sed -n 's/.*give at least \([0-9]*\)MiB.*/\1/p' "$log" | head -n 1; }
+
+on_cpu() {
+  ended 0 '^device cpu: (this build|no NVIDIA driver|the driver is here)'
+  done_like whole_weights "$1"
+}
 
 machine
 warm "$source"
@@ -118,9 +122,9 @@ for visible in "" -1; do
   check "no device is visible ('$visible'): refused, with what is missing" \
     failed_and_kept none 6 "error\[R103\]: $missing"
   CUDA_VISIBLE_DEVICES=$visible run auto "${weights[@]}" --overwrite
-  check "no device is visible ('$visible'): the CPU does it, with the same bytes" \
-    done_like whole_weights auto
+  check "no device is visible ('$visible'): the CPU does it, with the same bytes" on_cpu auto
 done
+rm -rf "$folder/auto"
 if [ "$device" = cpu ]; then
   skip "a device of another number"
 else
@@ -186,7 +190,7 @@ else
   hidden=${shape%%,*}
   less=$((most - rows * seq * hidden * 2 * 2 / 5))
   tier "all on the device" "a['on_device'] > 0 == a['pinned'] == a['on_disk']" \
-    --device-memory-limit "$((most / 1048576 + 64))MiB"
+    --device-memory-limit "$((most / 1048576 + 128))MiB"
   tier "in part in pinned memory" "a['pinned'] > 0 == a['on_disk']" \
     --device-memory-limit "$((less / 1048576))MiB"
   tier "in part on disk" "a['on_disk'] > 0" --device-memory-limit "$((less / 1048576))MiB" \
@@ -306,7 +310,7 @@ full() {
 # take some more for the code of its kernels.
 little() {
   local needs has overhead more
-  hold 1024
+  hold 768
   run little "${fp8[@]}" --device "$device"
   check "$left MiB are left: refused, with the number" failed_and_kept little 6 \
     'error\[R101\]: the run needs [0-9]+ MiB of the device, it has [0-9]+ MiB left; end what else runs there'
