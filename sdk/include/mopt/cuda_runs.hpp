@@ -336,11 +336,26 @@ class Runs {
   }
   // With bounded scales, one per row or tile, to `scales`.
   static void encode_rows(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
-    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, scales, codes);
+    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, bounded(m), scales, codes);
   }
   static void encode_tiles(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
     const auto across = static_cast<unsigned>((m.cols + 127) / 128);
-    encode_groups(exec, m.x, TileGroups{m.rows, m.cols, across}, scales, codes);
+    encode_groups(exec, m.x, TileGroups{m.rows, m.cols, across}, bounded(m), scales, codes);
+  }
+
+  // Inputs: with the scale of the range that x has, which is also written to scale_out.
+  static void encode_by_range(const Exec& exec, Reals x, int64_t n, float* scale_out,
+                              uint8_t* codes) {
+    const Tensor range = absmax_of(exec, x, n);
+    const SharedScale scale = SharedScale::of_range(range, Codec::kMax);
+    visit(x, [&]<class T>(const T* p) {
+      map(exec, p, n, scale, scale_out, ToCodes<T, Codec, false>{codes});
+    });
+  }
+  // With the scale of each row's range, to `scales`.
+  static void encode_tokens(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
+    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, ScaleRule::plain(Codec::kMax), scales,
+                  codes);
   }
 
   static void decode(const Exec& exec, const uint8_t* codes, const float* scales, ScaleGrid grid,
@@ -391,10 +406,11 @@ class Runs {
            aligned(x) && emit.packed() ? 1 : 0, scale, scale_out, emit);
   }
 
+  static ScaleRule bounded(const Matrix& m) { return ScaleRule::bounded(Codec::kMax, m.x.type); }
+
   template <class Groups>
-  static void encode_groups(const Exec& exec, Reals x, const Groups& groups, float* scales,
-                            uint8_t* codes) {
-    const ScaleRule rule = ScaleRule::bounded(Codec::kMax, x.type);
+  static void encode_groups(const Exec& exec, Reals x, const Groups& groups, const ScaleRule& rule,
+                            float* scales, uint8_t* codes) {
     visit(x, [&]<class T>(const T* p) {
       map(exec, p, groups, groups.cols, rule, scales, ToCodes<T, Codec, false>{codes});
     });
