@@ -135,6 +135,7 @@ const cublasLtMatmulAlgo_t* algorithm(const LinearCall& p) {
 }  // namespace
 
 std::string_view linear_cublaslt_refuses(const LinearCall& p, const DeviceInfo&) {
+  if (p.x_scale) return "it has no products of codes";
   if (p.x.elements() == 0 || p.weight.elements() == 0) return "it has no elements";
   // Its algorithms for rows that are not aligned round the sum before they add the bias.
   if (p.bias && (p.weight.shape[0] % 8 != 0 || p.weight.shape[1] % 8 != 0))
