@@ -78,11 +78,21 @@ void run(const LinearCall& p, Queue& queue) {
            [&]<class T>(T*) { p.x_scale ? run_as<Code, T>(p, queue) : run_as<T, T>(p, queue); });
 }
 
+__global__ void repeat(const float* scale, int64_t n, float* rows) {
+  const int64_t i = global_thread();
+  if (i < n) rows[i] = *scale;
+}
+
 constexpr std::array kRows{
     DeviceKernel<LinearCall>{"linear.cublaslt", linear_cublaslt_refuses, linear_cublaslt},
     DeviceKernel<LinearCall>{"linear.cuda", accept_any_on_device<LinearCall>, run}};
 
 }  // namespace
+
+void repeat_scale(const View& scale, const View& rows, Queue& queue) {
+  const int64_t n = rows.elements();
+  launch(repeat, {blocks_for(n), kThreads}, queue, scale.as<float>(), n, rows.as<float>());
+}
 
 DeviceRows<LinearCall> linear_rows() {
   return kRows;
