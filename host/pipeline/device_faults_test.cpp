@@ -33,13 +33,42 @@ struct OnFailing : OnBoth {
       const Diagnostic& d = f.diagnostics()[0];
       CHECK(d.code == "R103");
       CHECK(
-          d.message ==
-          "emulated device: the device failed: an illegal memory access; what is finished is kept");
+          d.message.starts_with("emulated device: the device failed: an illegal memory access; "));
+      CHECK(d.message.ends_with("; what is finished is kept"));
+      check_place(d.message, tables, name);
       CHECK(d.remedy.find("mopt-host --resume") != std::string::npos);
+      CHECK(d.remedy.find("CUDA_LAUNCH_BLOCKING=1") != std::string::npos);
       CHECK(d.remedy.find("--device cpu") != std::string::npos);
       return false;
     }
   }
+  // The block that the message names is the first one with work for the device that has none in the
+  // journal; it cannot know better.
+  void check_place(const std::string& message, const std::string& tables, const std::string& name) {
+    CAPTURE(message);
+    const std::string journal = text_of(path(name + ".partial") / "mopt/journal.jsonl");
+    const Prepared job = prepared(tables + "[export]\npath = \"" + path("none").string() + "\"\n");
+    const auto open = [&](const plan::Unit& unit) {
+      return journal.find("\"unit\":\"" + unit.name + "\"") == std::string::npos &&
+             std::any_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
+               return job.plan.items[i].outcome == plan::Outcome::kQuantized;
+             });
+    };
+    const auto first = std::find_if(job.plan.units.begin(), job.plan.units.end(), open);
+    REQUIRE(first != job.plan.units.end());
+    const std::string named = "the first block that is not finished is ";
+    const size_t at = message.find(named);
+    if (journal.empty()) {
+      CHECK(at == std::string::npos);
+      CHECK(message.find("the model wrote its calibration text") != std::string::npos);
+      return;
+    }
+    REQUIRE(at != std::string::npos);
+    const std::string rest = message.substr(at + named.size());
+    CHECK(rest.substr(0, rest.find_first_of(",;")) == first->name);
+    noticed += message.find(", noticed at ") != std::string::npos ? 1 : 0;
+  }
+  int noticed = 0;  // messages that say where
   void fail_everywhere(const std::string& tables, const std::string& kind, WorkMode, Counted);
   int64_t resumed_with = 0;  // finished blocks
   void resume(compute::Device* device, const std::string& tables, const std::string& name) {
@@ -83,6 +112,7 @@ TEST_CASE_FIXTURE(OnFailing, "a device that fails ends the run; what is finished
   tables.replace(tables.find("self"), 4, write_ids().string());
   run_on(nullptr, tables, "want");
   fail_everywhere(tables, "kernel", WorkMode::kAtOnce, Counted::kKernel);
+  CHECK(noticed > 0);
   fail_everywhere(tables, "kernel_later", WorkMode::kOnThread, Counted::kKernel);
   fail_everywhere(tables, "copy_later", WorkMode::kOnThread, Counted::kCopy);
   fail_everywhere(tables, "wait_later", WorkMode::kOnThread, Counted::kWait);

@@ -40,7 +40,35 @@ Tensor fetch(OnDevice& on, const void* from, DLDataType dtype, std::span<const i
   return copy;
 }
 
+bool only_copied(const plan::Plan& plan, const plan::Unit& unit) {
+  return std::all_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
+    return plan.items[i].outcome == Outcome::kDropped || plan.items[i].plain_copy();
+  });
+}
+
+// A failure of the device that has no place yet gets this one. It happened there or before: a
+// device is told to work, and what it could not do shows later.
+template <class Fn>
+auto noticed_at(std::string_view place, const Fn& fn) {
+  try {
+    return fn();
+  } catch (const Error& e) {
+    if (e.code() != MOPT_DEVICE || !e.where().empty()) throw;
+    throw Error(e.code(), e.what(), std::string(place));
+  }
+}
+
 }  // namespace
+
+std::string where_it_failed(const Error& e, const plan::Plan& plan, const Journal& journal) {
+  const auto open = std::find_if(plan.units.begin(), plan.units.end(), [&](const plan::Unit& u) {
+    return !journal.has(u.name) && !only_copied(plan, u);
+  });
+  std::string text;
+  if (open != plan.units.end()) text = "; the first block that is not finished is " + open->name;
+  if (!e.where().empty()) text += ", noticed at " + e.where();
+  return text;
+}
 
 DeviceQueues::DeviceQueues(compute::Device& device, Services& services)
     : copies(device.make_queue("copies"), services),
@@ -154,9 +182,7 @@ std::vector<DeviceStep> DeviceLoop::steps() const {
         tools_.pass != nullptr && unit.block >= 0 && unit.block <= plan.last_forward_block;
     for (; forward && next < unit.block; ++next)
       steps.push_back({next, nullptr});
-    const bool copied = std::all_of(unit.items.begin(), unit.items.end(), [&](size_t i) {
-      return plan.items[i].outcome == Outcome::kDropped || plan.items[i].plain_copy();
-    });
+    const bool copied = only_copied(plan, unit);
     // What is only copied is read again for that: a run does not wait for its hash.
     if (copied && forward) steps.push_back({unit.block, nullptr});
     steps.push_back({forward && !copied ? unit.block : -1, &unit, copied});
@@ -244,9 +270,11 @@ Observed DeviceLoop::forward(LoadedStep& loaded) {
   const std::string name = range_name(Phase::kForward, loaded.unit_name());
   const compute::Range range(&tools_.queues.compute.device(), name.c_str());
   tools_.queues.compute.queue().wait_for(loaded.ready());
-  return tools_.pass->run_block(
-      step.unit == nullptr ? CalibrationPass::Observe::kNo : CalibrationPass::Observe::kYes,
-      [&](const std::string& name) { return loaded.find(name)->computed; });
+  return noticed_at(loaded.unit_name(), [&] {
+    return tools_.pass->run_block(
+        step.unit == nullptr ? CalibrationPass::Observe::kNo : CalibrationPass::Observe::kYes,
+        [&](const std::string& name) { return loaded.find(name)->computed; });
+  });
 }
 
 Calibrated DeviceLoop::solve(Forwarded& forwarded) {
@@ -280,7 +308,7 @@ void DeviceLoop::encode_on_device(Lane& lane, Made& made, const WeightOnDevice& 
   const mopt_weight_job job{sizeof(mopt_weight_job), 0,    str(item.name), view.get(),
                             weight.scan.absmax,      range};
   lane.clock.enter(Phase::kEncode);
-  made.on_device = format.quantizer.quantize(on.exec(), job);
+  made.on_device = noticed_at(item.name, [&] { return format.quantizer.quantize(on.exec(), job); });
   lane.clock.enter(Phase::kCopyOut);
   for (const NamedTensor& part : made.on_device) {
     const DLTensor& t = *part.tensor;

@@ -23,6 +23,10 @@ struct DeviceQueues {
   DeviceQueues(compute::Device&, Services&);
 };
 
+// Of a device that failed in the loop: "; the first block that is not finished is ..., noticed at
+// ...", as far as that is known.
+std::string where_it_failed(const Error&, const plan::Plan&, const Journal&);
+
 class DeviceLoop {
  public:
   struct Tools {

@@ -133,6 +133,12 @@ TEST_CASE_FIXTURE(OnTiers, "wherever activations rest, the bytes are those that 
       CAPTURE(said);
       CHECK(said.find(tiers.said) != std::string::npos);
       CHECK(said.find("too little") == std::string::npos);
+      REQUIRE(report.memory.activations);
+      CHECK(report.memory.activations->batch_tokens == kBatch);
+      CHECK(report.memory.activations->on_device == static_cast<uint64_t>(tiers.there));
+      CHECK((tiers.on_disk
+                 ? report.memory.activations->on_disk
+                 : report.memory.activations->pinned) == static_cast<uint64_t>(16 - tiers.there));
       CHECK(device.complaints() == std::vector<std::string>());
       CHECK(device.memory().in_use == 0);
       CHECK(device.pinned_bytes() == 0);

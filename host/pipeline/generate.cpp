@@ -184,6 +184,8 @@ TokenRows write_self_text_on(compute::Device* device, const Checkpoint& checkpoi
     there.kernels.queue = &on.queue();
     return write_self_text(checkpoint, there, request, progress);
   } catch (const Error& e) {
+    if (e.code() == MOPT_DEVICE)
+      throw Error(e.code(), e.what() + std::string("; the model wrote its calibration text"));
     if (e.code() != MOPT_OUT_OF_MEMORY) throw;
     say(std::string("the model writes its text on the CPU: ") + e.what());
   }

@@ -311,7 +311,11 @@ Resting Run::resting() const {
 
 void Run::new_pass() {
   pass_.emplace(job_, rows_, forward_options(), CalibrationPass::Batches{batch_tokens_, resting()});
-  if (queues_) say("activations: " + text(pass_->stream().placement()));
+  if (!queues_) return;
+  const Placement& at = pass_->stream().placement();
+  report_.memory.activations = {batch_tokens_, at.device.batches, at.pinned.batches,
+                                at.disk.batches};
+  say("activations: " + text(at));
 }
 
 void Run::restore_boundary() {
@@ -437,6 +441,8 @@ void Run::loop_as_it_fits() {
       restore_boundary();
       return loop_on_device();
     } catch (const Error& e) {
+      if (e.code() == MOPT_DEVICE)
+        throw Error(e.code(), e.what() + where_it_failed(e, job_.plan, *journal_));
       if (e.code() != MOPT_OUT_OF_MEMORY) throw;
       need_less(e);
     }
@@ -528,7 +534,9 @@ Report Run::execute() {
 [[noreturn]] void device_failed(const RunRequest& request, const Error& e) {
   fail("R103", "", request.on_device->info().name + ": " + e.what() + "; what is finished is kept",
        "continue with: " + request.resume_command +
-           " (on this device when it works again, or on the CPU with --device cpu)");
+           " (on this device when it works again, or on the CPU with --device cpu); when it fails "
+           "there again, a plugin's kernel may be at fault: with CUDA_LAUNCH_BLOCKING=1 in the "
+           "environment it is noticed at the tensor where that happens");
 }
 
 // A file of the output that cannot be written is a matter of the disk, not of the model.

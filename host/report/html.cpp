@@ -114,6 +114,17 @@ std::string tiles(const Report& r) {
          "\n";
 }
 
+std::string memory_text(const Report::Memory& m) {
+  std::string text = size_text(m.peak_bytes) + " at most";
+  if (m.limit_bytes) text += ", limit " + size_text(*m.limit_bytes);
+  if (m.device_peak_bytes) text += ", on the device " + size_text(*m.device_peak_bytes);
+  if (!m.activations) return text;
+  const Report::Resting& a = *m.activations;
+  return text + "; activations of " + grouped(a.on_device + a.pinned + a.on_disk) +
+         " batches rested on the device (" + grouped(a.on_device) + "), in pinned memory (" +
+         grouped(a.pinned) + ") and on disk (" + grouped(a.on_disk) + ")";
+}
+
 std::string done(const Report& r) {
   std::string facts =
       fact("Command", element("code", html_escape(r.command))) +
@@ -139,12 +150,8 @@ std::string done(const Report& r) {
                         (r.machine.cores == 1 ? " core" : " cores");
   if (!r.machine.device.empty()) machine += ", " + r.machine.device;
   if (!r.machine.driver.empty()) machine += ", driver " + r.machine.driver;
-  std::string memory = size_text(r.memory.peak_bytes) + " at most";
-  if (r.memory.limit_bytes) memory += ", limit " + size_text(*r.memory.limit_bytes);
-  if (r.memory.device_peak_bytes) {
-    memory += ", on the device " + size_text(*r.memory.device_peak_bytes);
-  }
-  facts += fact("Machine", html_escape(machine)) + fact("Memory", html_escape(memory)) +
+  facts += fact("Machine", html_escape(machine)) +
+           fact("Memory", html_escape(memory_text(r.memory))) +
            fact("Program", html_escape("mopt-host " + r.mopt.version + ", ABI " +
                                        std::to_string(r.mopt.abi) + ", commit " + r.mopt.commit));
   return section("What was done", element("dl", "\n" + facts));

@@ -191,3 +191,11 @@ TEST_CASE("html_escape leaves no character that could end an attribute or open a
       CHECK(static_cast<unsigned char>(o) >= 0x20);
   }
 }
+
+TEST_CASE("html: of a run on a device it says where activations rested") {
+  Report r = report_of(1);
+  CHECK(to_html(r).find("activations of") == std::string::npos);
+  r.memory.activations = Report::Resting{8192, 3, 12, 1};
+  CHECK(to_html(r).find("activations of 16 batches rested on the device (3), in pinned memory (12) "
+                        "and on disk (1)") != std::string::npos);
+}

@@ -59,10 +59,18 @@ Json of(const Report::Timeline::Span& s) {
   return json;
 }
 
+Json of(const Report::Resting& a) {
+  return {{"batch_tokens", a.batch_tokens},
+          {"on_device", a.on_device},
+          {"pinned", a.pinned},
+          {"on_disk", a.on_disk}};
+}
+
 Json of(const Report::Memory& m) {
   return {{"peak_bytes", m.peak_bytes},
           {"limit_bytes", bytes_or_null(m.limit_bytes)},
-          {"device_peak_bytes", bytes_or_null(m.device_peak_bytes)}};
+          {"device_peak_bytes", bytes_or_null(m.device_peak_bytes)},
+          {"activations", m.activations ? of(*m.activations) : Json(nullptr)}};
 }
 
 Json of(const Report::Layer& l) {

@@ -72,9 +72,15 @@ struct Report {
     double device_busy = kNotMeasured;  // it computed, or copied out; not measured without one
     std::vector<Lane> lanes;
   };
+  // Batches of calibration rows by where their activations rested between two blocks.
+  struct Resting {
+    int64_t batch_tokens = 0;
+    uint64_t on_device = 0, pinned = 0, on_disk = 0;
+  };
   struct Memory {
     uint64_t peak_bytes = 0;
     std::optional<uint64_t> limit_bytes, device_peak_bytes;
+    std::optional<Resting> activations;  // absent: on the CPU, or the recipe needs no data
   };
   struct Layer {
     std::string name, role, scheme;

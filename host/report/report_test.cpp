@@ -28,6 +28,7 @@ std::string outline(const Json& json, const std::string& prefix = {}) {
 Report full_report() {
   Report r;
   r.mopt = {"0.1.0", 0, "abc123"};
+  r.memory.activations = Report::Resting{8192, 3, 12, 1};
   r.calibration = Report::Calibration{"self", 512, 262144, "00ff"};
   r.layers = {{"model.layers.0.mlp.up_proj",
                "mlp.up",
@@ -56,8 +57,11 @@ TEST_CASE("report.json has the keys of the contract, in its order") {
         "machine.driver calibration.source calibration.rows calibration.tokens calibration.sha256 "
         "output.path output.bytes output.tensors output.bits_per_weight seconds.total seconds.read "
         "seconds.forward seconds.solve seconds.encode seconds.write seconds.verify seconds.eval "
-        "memory.peak_bytes memory.limit_bytes memory.device_peak_bytes layers.name layers.role "
-        "layers.scheme layers.shape layers.bytes_before layers.bytes_after layers.weight_error "
+        "memory.peak_bytes memory.limit_bytes memory.device_peak_bytes "
+        "memory.activations.batch_tokens "
+        "memory.activations.on_device memory.activations.pinned memory.activations.on_disk "
+        "layers.name layers.role layers.scheme layers.shape layers.bytes_before layers.bytes_after "
+        "layers.weight_error "
         "layers.output_error kept.tensor kept.reason experts.layer experts.expert experts.tokens "
         "warnings.code warnings.message verify eval "
         "timeline.text timeline.loop.begin timeline.loop.end timeline.waited.read "
@@ -78,6 +82,8 @@ TEST_CASE("report.json: what was not measured or is not there is null") {
   CHECK(json["layers"][0]["output_error"].is_null());
   CHECK(json["output"]["bits_per_weight"].is_null());
   CHECK(json["memory"]["limit_bytes"].is_null());
+  CHECK(json["memory"]["activations"]["pinned"] == 12);
+  CHECK(Json::parse(to_json(Report{}))["memory"]["activations"].is_null());
   CHECK(json["verify"].is_null());
   CHECK(Json::parse(to_json(Report{}))["calibration"].is_null());
 }

@@ -3,8 +3,9 @@
 # shared library beside it, found through $ORIGIN; unpack.sh opens it there. Not in it: glibc, the
 # driver's library, cuBLAS, cuDNN and NCCL, which come from that machine.
 # package.sh DIR [FILE...]: FILEs are more executables for its bin/ (the op harness).
-# MOPT_BUILD: the build tree (build/release) with its targets product, bench_measure, make_llama and
-# synthetic_format. Needs patchelf and xz. The last line is the archive's size; above 40 MiB it fails.
+# MOPT_BUILD: the build tree (build/release) with its targets product, bench_measure, make_llama,
+# synthetic_format, trap and hold_device_memory. Needs patchelf and xz. The last line is the archive's
+# size; above 40 MiB it fails.
 set -euo pipefail
 dir=${1:?usage: package.sh DIR [FILE...]}
 shift
@@ -22,10 +23,10 @@ mkdir -p "$dir"
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,lib/mopt/shared,lib/mopt/test}
-cp "$build/bin/mopt-host" "$build/bench/bench_measure" "$build/bench/make_llama" "$@" "$tree/bin/"
+cp "$build/bin/mopt-host" "$build/bench/"{bench_measure,make_llama,hold_device_memory} "$@" "$tree/bin/"
 cp -r "$build/lib/mopt/." "$tree/lib/mopt/"
 cp -r "$build/share" "$tree/share"
-cp "$build/test/plugins/synthetic/synthetic.so" "$tree/lib/mopt/test/"
+cp "$build/test/plugins/"{synthetic/synthetic,trap/trap}.so "$tree/lib/mopt/test/"
 
 elves() { find "$tree" -type f \( -name '*.so*' -o -path '*/bin/*' \); }
 # All that the loader found for it, also indirectly: ldd follows the whole chain.
@@ -59,8 +60,8 @@ if [ -n "$strange" ]; then
   printf 'package.sh: found outside of the tree:\n%s\n' "$strange" >&2
   exit 1
 fi
-refused=$(env -i "$tree/bin/mopt-host" plugins --plugin "$tree/lib/mopt/test/synthetic.so" |
-  grep 'refused\[' || :)
+refused=$(env -i "$tree/bin/mopt-host" plugins --plugin "$tree/lib/mopt/test/synthetic.so" \
+  --plugin "$tree/lib/mopt/test/trap.so" | grep 'refused\[' || :)
 if [ -n "$refused" ]; then
   printf 'package.sh: plugins that do not load in the tree:\n%s\n' "$refused" >&2
   exit 1
