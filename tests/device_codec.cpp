@@ -1,5 +1,6 @@
 #include "tests/device_codec.hpp"
 
+#include "mopt/numeric/e4m3.hpp"
 #include "tests/cuda_emulation_memory.hpp"
 
 namespace mopt::test {
@@ -116,6 +117,47 @@ void check_weights_on_device(const mopt_component& component, const std::vector<
         WeightCase weight = weight_case(matrix(dtype, shape, content));
         if (content == Content::kOneRow) weight.group_absmax *= 1.5f;
         check_weight(host, device, cpu_host, cpu, weight);
+      }
+    }
+  }
+}
+
+namespace {
+
+// Codes times scales, rounded once, are what quantize_input gives.
+void check_codes_of_input(const Quantizer& quantizer, const Blob& x, const float* scale) {
+  const auto [codes, scales] = quantizer.encode_input(x, scale);
+  const auto factors = scales.as<float>();
+  const int64_t cols = x.shape[1];
+  Blob values = x;
+  TensorRef ref = values.ref();
+  visit(reals_out(*ref.get()), [&](auto* p) {
+    for (int64_t i = 0; i < elements(x.shape); ++i) {
+      const float factor = factors[factors.size() == 1 ? 0 : static_cast<size_t>(i / cols)];
+      put(e4m3::decode(static_cast<uint8_t>(codes.bytes[static_cast<size_t>(i)])) * factor, p[i]);
+    }
+  });
+  CHECK(same_numbers(values, quantizer.quantize_input(MOPT_OPERAND_INPUT, x, scale)));
+}
+
+}  // namespace
+
+void check_codes_of_inputs(const mopt_component& component, const std::vector<Option>& options,
+                           const std::vector<Shape>& shapes) {
+  REQUIRE((component.flags & MOPT_ENCODES_INPUTS) != 0);
+  for (const Shape& shape : shapes) {
+    FakeHost host(FakeHost::On::kEmulatedCuda), cpu_host;
+    host.shift = shape.shift;
+    const Quantizer device(host, component, options), cpu(cpu_host, component, options);
+    CAPTURE(shape.rows);
+    CAPTURE(shape.cols);
+    for (const DLDataType dtype : {kBf16, kF32}) {
+      const Blob ordinary = random_blob(dtype, {shape.rows, shape.cols}, 3);
+      const Blob outliers = with_outliers(ordinary);
+      for (const Quantizer* quantizer : {&cpu, &device}) {
+        check_codes_of_input(*quantizer, ordinary, nullptr);
+        for (const float scale : stored_scales(cpu, MOPT_OPERAND_INPUT, absmax(ordinary)))
+          check_codes_of_input(*quantizer, outliers, &scale);
       }
     }
   }

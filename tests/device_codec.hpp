@@ -23,6 +23,10 @@ void check_weights_on_device(const mopt_component& component, const std::vector<
 void check_inputs_on_device(const mopt_component& component, const std::vector<Option>& options,
                             const std::vector<Shape>& shapes);
 
+// Codes of inputs in E4M3, on the CPU and on the device: of bf16 and f32, with and without a scale.
+void check_codes_of_inputs(const mopt_component& component, const std::vector<Option>& options,
+                           const std::vector<Shape>& shapes);
+
 // The bytes of the original implementation, as codec_cases() lists them: our part -> its tensor.
 void check_golden_on_device(const mopt_component& component, const std::vector<Option>& options,
                             const std::string& file,

@@ -201,6 +201,15 @@ Blob Quantizer::quantize_input(mopt_operand operand, const Blob& x, const float*
   return got;
 }
 
+std::pair<Blob, Blob> Quantizer::encode_input(const Blob& x, const float* scale) const {
+  const Scheme inputs = scheme(MOPT_OPERAND_INPUT);
+  const int64_t count = inputs.granularity == MOPT_PER_TOKEN ? x.shape[0] : 1;
+  Placed in(host_, x), codes(host_, blob(inputs.element, x.shape));
+  Placed scales(host_, blob(kF32, {count}));
+  check(vtable_->encode_input(self_, host_.exec(), in.get(), scale, codes.get(), scales.get()));
+  return {codes.read(), scales.read()};
+}
+
 void Quantizer::check_as_planned(const std::map<std::string, Blob>& planned,
                                  const std::map<std::string, Blob>& emitted) {
   CHECK(planned.size() == emitted.size());

@@ -147,6 +147,8 @@ class Quantizer {
   float input_scale(mopt_operand operand, float absmax) const;
   // Into other memory than x, and then the same in place; both have to agree.
   Blob quantize_input(mopt_operand operand, const Blob& x, const float* scale) const;
+  // Codes of the scheme's element, and scales: one, or one per row.
+  std::pair<Blob, Blob> encode_input(const Blob& x, const float* scale) const;
 
  private:
   static void check_as_planned(const std::map<std::string, Blob>& planned,

@@ -82,6 +82,10 @@ void Quantizer::quantize_input(const mopt_exec* exec, mopt_operand operand, cons
                                const float* scale, DLTensor* out) const {
   check(instance_.table().quantize_input(instance_.self(), exec, operand, x, scale, out));
 }
+void Quantizer::encode_input(const mopt_exec* exec, const DLTensor* x, const float* scale,
+                             DLTensor* codes, DLTensor* scales) const {
+  check(instance_.table().encode_input(instance_.self(), exec, x, scale, codes, scales));
+}
 
 // ---- calibrator
 

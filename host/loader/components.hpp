@@ -88,6 +88,10 @@ class Quantizer {
   float input_scale(mopt_operand, float absmax) const;
   void quantize_input(const mopt_exec*, mopt_operand, const DLTensor* x, const float* scale,
                       DLTensor* out) const;
+  // Whether it has codes of the inputs that it quantizes.
+  bool encodes_inputs() const { return (flags_ & MOPT_ENCODES_INPUTS) != 0; }
+  void encode_input(const mopt_exec*, const DLTensor* x, const float* scale, DLTensor* codes,
+                    DLTensor* scales) const;
 
  private:
   Instance<mopt_quantizer> instance_;

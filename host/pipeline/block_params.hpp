@@ -24,11 +24,17 @@ class BlockParams {
     compute::Buffer memory;
     compute::View view;
   };
+  struct CodedWeight {
+    compute::Buffer memory, scales;
+    compute::Codes view;
+  };
   compute::View upload(const std::string& name);
+  compute::Codes upload_codes(const std::string& name);
 
   const Checkpoint& checkpoint_;
   ForwardOptions options_;
   std::map<std::string, Param> params_;
+  std::map<std::string, CodedWeight> codes_;
 };
 
 }  // namespace mopt::pipeline

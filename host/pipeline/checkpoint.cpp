@@ -97,6 +97,22 @@ std::string scheme_text(const mopt_scheme& s) {
   return text + ")";
 }
 
+// One E4M3 code an element, with f32 scales.
+bool is_plain_e4m3(const mopt_scheme& s) {
+  return same(s.element, kE4m3) && same(s.scale, kF32);
+}
+
+void require_part(const NamedTensor& part, DLDataType dtype, int64_t count,
+                  const std::string& parameter) {
+  const DLTensor& t = *part.tensor.get();
+  if (same(t.dtype, dtype) && elements(t) == count) return;
+  throw Error(MOPT_DATA_LOSS,
+              "expected " + std::to_string(count) + " elements of " + dtype_name(dtype) +
+                  " as its " + part.name + ", found " + dtype_name(t.dtype) + " " +
+                  shape_text(shape(t)) + "; the checkpoint is damaged",
+              parameter);
+}
+
 // Each column of w [rows, cols] times its factor.
 void scale_columns(const Tensor& w, const std::vector<float>& factors) {
   const auto cols = static_cast<int64_t>(factors.size());
@@ -274,11 +290,11 @@ std::vector<float> Checkpoint::pre_scale(const StoredParam& p) const {
   return {factors.data<float>(), factors.data<float>() + p.cols};
 }
 
-Tensor Checkpoint::dequantize(const StoredParam& p, DLDataType dtype) const {
+// What dequantize takes, by role.
+std::vector<NamedTensor> Checkpoint::weight_parts(const StoredParam& p) const {
   const mopt_exec* exec = registry_.services().cpu();
   const mopt_param abi = p.to_abi();
-  std::deque<Tensor> parts;
-  std::vector<mopt_named_tensor> named;
+  std::vector<NamedTensor> parts;
   for (const auto& [role, name] : p.roles) {
     if (is_one_of(role, kOtherRoles)) continue;
     if (!is_one_of(role, kWeightRoles)) {
@@ -292,14 +308,45 @@ Tensor Checkpoint::dequantize(const StoredParam& p, DLDataType dtype) const {
                   "expected codes as they are stored, found encoding " + std::string(t->encoding),
                   "use the original checkpoint");
     }
-    parts.push_back(layout_->unpack(exec, abi, role, container_.map(*t).get()));
-    named.push_back({str(role), parts.back().get()});
+    parts.push_back({role, layout_->unpack(exec, abi, role, container_.map(*t).get())});
   }
+  return parts;
+}
+
+Tensor Checkpoint::dequantize(const StoredParam& p, DLDataType dtype) const {
+  const std::vector<NamedTensor> parts = weight_parts(p);
+  std::vector<mopt_named_tensor> named;
+  for (const NamedTensor& part : parts)
+    named.push_back({str(part.name), part.tensor.get()});
   const mopt_qtensor q{
       sizeof(mopt_qtensor), static_cast<uint32_t>(named.size()), str(p.name), p.rows, p.cols,
       named.data()};
   Tensor out = allocate(dtype, {p.rows, p.cols});
-  quantizer_for(*p.weight, p.name).dequantize(exec, q, out.get());
+  quantizer_for(*p.weight, p.name).dequantize(registry_.services().cpu(), q, out.get());
+  return out;
+}
+
+std::optional<CodeScales> Checkpoint::code_scales(const std::string& parameter) const {
+  const StoredParam* p = stored(parameter);
+  if (p == nullptr || !p->weight || !is_plain_e4m3(*p->weight)) return std::nullopt;
+  if (p->weight->granularity == MOPT_PER_TENSOR) return CodeScales::kOne;
+  if (p->weight->granularity == MOPT_PER_CHANNEL) return CodeScales::kRows;
+  return std::nullopt;
+}
+
+WeightCodes Checkpoint::codes(const std::string& parameter) const {
+  const StoredParam& p = *stored(parameter);
+  const int64_t count = *code_scales(parameter) == CodeScales::kOne ? 1 : p.rows;
+  WeightCodes out;
+  for (NamedTensor& part : weight_parts(p)) {
+    if (part.name == MOPT_ROLE_PAYLOAD) {
+      require_part(part, kE4m3, p.rows * p.cols, p.name);
+      out.codes = std::move(part.tensor);
+    } else {
+      require_part(part, kF32, count, p.name);
+      out.scales.assign(part.tensor.data<float>(), part.tensor.data<float>() + count);
+    }
+  }
   return out;
 }
 
@@ -344,10 +391,14 @@ void Checkpoint::prefetch(const std::string& parameter) const {
 std::optional<InputFormat> Checkpoint::input_format(const std::string& weight) const {
   const StoredParam* p = stored(weight);
   if (p == nullptr) return std::nullopt;
-  InputFormat format{nullptr, MOPT_OPERAND_INPUT, std::nullopt, pre_scale(*p)};
+  InputFormat format{nullptr, MOPT_OPERAND_INPUT, std::nullopt, pre_scale(*p), std::nullopt};
   if (!p->input && format.pre_scale.empty()) return std::nullopt;
   if (!p->input) return format;
   format.quantizer = &quantizer_for(*p->input, p->name);
+  if (format.quantizer->encodes_inputs() && is_plain_e4m3(*p->input)) {
+    const bool token = p->input->granularity == MOPT_PER_TOKEN;
+    format.codes = token ? CodeScales::kRows : CodeScales::kOne;
+  }
   const auto scale = p->roles.find(MOPT_ROLE_INPUT_SCALE);
   if (scale != p->roles.end()) format.scale = scalar(scale->second);
   return format;
@@ -356,7 +407,8 @@ std::optional<InputFormat> Checkpoint::input_format(const std::string& weight) c
 std::optional<InputFormat> Checkpoint::kv_format(const std::string& weight) const {
   const StoredParam* p = stored(weight);
   if (p == nullptr || !p->kv) return std::nullopt;
-  InputFormat format{&quantizer_for(*p->kv, p->name), MOPT_OPERAND_KV, std::nullopt, {}};
+  InputFormat format{
+      &quantizer_for(*p->kv, p->name), MOPT_OPERAND_KV, std::nullopt, {}, std::nullopt};
   for (const char* role : {MOPT_ROLE_K_SCALE, MOPT_ROLE_V_SCALE}) {
     const auto scale = p->roles.find(role);
     if (scale != p->roles.end()) format.scale = scalar(scale->second);

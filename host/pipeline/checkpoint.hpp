@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "host/compute/view.hpp"
+#include "host/compute/linear/linear.hpp"
 #include "host/graph/adapt.hpp"
 #include "host/loader/container.hpp"
 #include "host/recipe/diagnostic.hpp"
@@ -25,6 +25,8 @@ struct ParamData {
   Tensor owned;
 };
 
+using CodeScales = compute::CodesProblem::Scales;
+
 // What happens to a linear's input, or to K and V, at run time: first scaled per channel, then
 // quantized.
 struct InputFormat {
@@ -32,6 +34,14 @@ struct InputFormat {
   mopt_operand operand = MOPT_OPERAND_INPUT;
   std::optional<float> scale;    // absent: dynamic
   std::vector<float> pre_scale;  // per channel; empty: none
+  // Absent: there are no codes of it for a product of codes. Else which scales those have.
+  std::optional<CodeScales> codes;
+};
+
+// A weight as a product of codes takes it: E4M3 [N, K], with one scale or one for each row.
+struct WeightCodes {
+  Tensor codes;
+  std::vector<float> scales;
 };
 
 // Where the factors that a smoothed layer (AWQ, SmoothQuant) applies to its input go.
@@ -65,6 +75,9 @@ class Checkpoint {
   // A parameter in `dtype` (bf16 or f32), dequantized when it is stored quantized.
   ParamData load(const std::string& parameter, DLDataType dtype,
                  PreScale pre_scale = PreScale::kFolded) const;
+  // Which scales the codes of a weight have, where it is stored as a product of codes takes it.
+  std::optional<CodeScales> code_scales(const std::string& parameter) const;
+  WeightCodes codes(const std::string& parameter) const;
   void release(const std::string& parameter) const;
   void prefetch(const std::string& parameter) const;
   // What an engine does to the input of the linear with this weight; nullopt: nothing.
@@ -86,6 +99,7 @@ class Checkpoint {
   const Quantizer& quantizer_for(const mopt_scheme&, const std::string& parameter) const;
   float scalar(const std::string& tensor) const;
   std::vector<float> pre_scale(const StoredParam&) const;
+  std::vector<NamedTensor> weight_parts(const StoredParam&) const;
   Tensor dequantize(const StoredParam&, DLDataType) const;
 
   const Registry& registry_;

@@ -50,21 +50,35 @@ struct Planned : Fixture {
   }
   // The device's peak, as planned and as it was.
   void compare(const std::string& tables) {
-    EmulatedDevice device({.bytes = int64_t{1} << 30, .work = compute::test::WorkMode::kOnThread});
     Prepared job = prepared(tables + "[export]\npath = \"" + path("out").string() + "\"\n");
-    const MemoryNeeds needs = memory_needs(job, DevicePlace{rules_of(device)});
-    const uint64_t planned = device_peak(*needs.device, limits_of({}, &device).device);
+    const EmulatedDevice like({.bytes = kBytes});
+    const MemoryNeeds needs = memory_needs(job, DevicePlace{rules_of(like)});
+    const auto planned =
+        static_cast<double>(device_peak(*needs.device, limits_of({}, &like).device));
+    // A block that is written before the next is read gives its memory back before that is needed:
+    // on a machine with other work threads may always come that late in one run.
+    double got = 0;
+    for (int run = 0; run < kRuns && (run == 0 || planned > 1.1 * got); ++run)
+      got = std::max(got, peak_of(job));
+    CAPTURE(tables);
+    CAPTURE(got);
+    CAPTURE(planned);
+    CHECK(planned <= 1.1 * got);
+    CHECK(planned >= 0.9 * got);
+  }
+
+ private:
+  static constexpr int kRuns = 40;
+  static constexpr int64_t kBytes = int64_t{1} << 30;
+
+  static double peak_of(Prepared& job) {
+    EmulatedDevice device({.bytes = kBytes, .work = compute::test::WorkMode::kOnThread});
     RunRequest request;
     request.on_device = &device;
     request.threads = 2;
     request.existing = Existing::kOverwrite;
     run(job, request);
-    const auto got = static_cast<double>(device.memory().peak);
-    CAPTURE(tables);
-    CAPTURE(got);
-    CAPTURE(planned);
-    CHECK(static_cast<double>(planned) <= 1.1 * got);
-    CHECK(static_cast<double>(planned) >= 0.9 * got);
+    return static_cast<double>(device.memory().peak);
   }
 };
 

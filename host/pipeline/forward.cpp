@@ -11,6 +11,7 @@
 #include "host/compute/parallel.hpp"
 #include "host/compute/rms_norm/rms_norm.hpp"
 #include "host/graph/opset.hpp"
+#include "host/pipeline/quantized_inputs.hpp"
 #include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
@@ -53,62 +54,6 @@ void copy_param(ParamData& param) {
   param.view.data = param.owned.data<char>();
 }
 
-bool same(const InputFormat& a, const InputFormat& b) {
-  return a.quantizer == b.quantizer && a.operand == b.operand && a.scale == b.scale &&
-         a.pre_scale == b.pre_scale;
-}
-
-// y[.., c] = x[.., c] * factors[c], rounded to the type of both.
-void scale_channels(const View& x, const std::vector<float>& factors, const View& y) {
-  const int64_t columns = x.columns();
-  compute::by_dtype("pre_quant_scale", x, [&]<class T>(T*) {
-    compute::for_each(x.rows(), 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * columns; i < end * columns; ++i) {
-        const float factor = factors[static_cast<size_t>(i % columns)];
-        put(to_float(x.as<T>()[i]) * factor, y.as<T>()[i]);
-      }
-    });
-  });
-}
-
-// A quantizer sees rows of one vector each: a head of K or V, a token of a linear's input.
-View as_rows(const View& x) {
-  return compute::view_of(x.data, x.dtype, {x.rows(), x.columns()});
-}
-
-const float* scale_in(const InputFormat& format) {
-  return format.scale ? &*format.scale : nullptr;
-}
-
-void quantize_on_cpu(const mopt_exec* exec, const InputFormat& format, const View& x,
-                     const View& y) {
-  const View rows = as_rows(x);
-  TensorRef in(x.data, x.dtype, rows.extents()), out(y.data, x.dtype, rows.extents());
-  if (!format.pre_scale.empty()) {
-    scale_channels(x, format.pre_scale, y);
-    in = TensorRef(y.data, x.dtype, rows.extents());
-  }
-  if (format.quantizer == nullptr) return;
-  format.quantizer->quantize_input(exec, format.operand, in.get(), scale_in(format), out.get());
-}
-
-bool quantizes_there(const OnDevice& on, const InputFormat& format) {
-  return format.pre_scale.empty() && on.serves(*format.quantizer);
-}
-
-// A plugin without kernels for the device works on the CPU, on a copy.
-void quantize_away(OnDevice& on, const mopt_exec* cpu, const InputFormat& format, const View& x,
-                   const View& y) {
-  const compute::Buffer held = on.device().take_pinned(x.bytes());
-  View copy = x;
-  copy.data = held.get();
-  on.queue().copy(copy.data, x.data, x.bytes());
-  on.queue().finish();
-  quantize_on_cpu(cpu, format, copy, copy);
-  on.queue().copy(y.data, copy.data, x.bytes());
-  on.queue().finish();
-}
-
 }  // namespace
 
 BufferPool::Buffer BufferPool::take(size_t bytes) {
@@ -144,13 +89,7 @@ struct BlockProgram::State {
   int64_t batch, time;
   LiveValues values;
   std::vector<std::optional<compute::RopeAngles>> angles;
-  // Quantized copies of inputs: siblings (q, k, v) with one format share one.
-  struct Copy {
-    ValueId value;
-    const InputFormat* format;
-    LiveValue copy;
-  };
-  std::vector<Copy> copies;
+  QuantizedInputs inputs;
 };
 
 BlockProgram::BlockProgram(const Checkpoint& checkpoint, size_t block, ForwardOptions options)
@@ -266,16 +205,43 @@ void BlockProgram::prepare(const Checkpoint& checkpoint, Step& step) {
 void BlockProgram::prepare_on_device(const Checkpoint& checkpoint, Step& step) {
   const Op& op = *step.op;
   step.formats.resize(op.in.size());
+  if (op.kind == OpKind::kLinear && options_.quantize_inputs) prepare_product(checkpoint, step);
   for (const ValueId v : step.in) {
     if (graph_.values[v].param < 0 || params_.contains(v)) continue;
+    if (step.codes && v == op.in[1]) continue;
     const View view = options_.param(graph_.param_of(v)->name);
     weight_bytes_ += view.bytes();
     params_[v].view = view;
   }
-  if (op.kind == OpKind::kLinear && options_.quantize_inputs)
-    step.formats[0] = checkpoint.input_format(graph_.param_of(op.in[1])->name);
   if (op.kind == OpKind::kRope) prepare_rope(step);
   if (op.kind == OpKind::kAttention) prepare_attention(checkpoint, step);
+}
+
+// Where a checkpoint stores input and weight as codes and the device multiplies such, it does, as
+// an engine would: no value is rounded before the sum is.
+void BlockProgram::prepare_product(const Checkpoint& checkpoint, Step& step) {
+  const std::string& weight = graph_.param_of(step.op->in[1])->name;
+  step.formats[0] = checkpoint.input_format(weight);
+  if (!multiplies_codes(checkpoint, step, weight)) return;
+  step.codes = options_.codes(weight);
+  weight_bytes_ += step.codes->codes.bytes() + step.codes->scales.bytes();
+}
+
+bool BlockProgram::multiplies_codes(const Checkpoint& checkpoint, const Step& step,
+                                    const std::string& weight) const {
+  const auto& input = step.formats[0];
+  if (!options_.codes || !input || !input->codes || !input->pre_scale.empty()) return false;
+  const std::optional<CodeScales> scales = checkpoint.code_scales(weight);
+  if (!scales) return false;
+  const StoredParam& stored = *checkpoint.stored(weight);
+  compute::CodesProblem problem;
+  problem.n = stored.rows;
+  problem.k = stored.cols;
+  problem.x_scales = *input->codes;
+  problem.weight_scales = *scales;
+  problem.bias = step.op->in.size() == 3;
+  problem.y = options_.dtype;
+  return compute::linear_codes_refused(problem, options_.kernels).empty();
 }
 
 void BlockProgram::prepare_rope(Step& step) {
@@ -325,7 +291,7 @@ bool BlockProgram::repeatable() const {
   }
   for (const Step& step : steps_) {
     for (const auto& format : step.formats) {
-      if (format && !quantizes_there(*on, *format)) return false;
+      if (format && !QuantizedInputs::made_there(*on, *format)) return false;
     }
   }
   return true;
@@ -389,26 +355,6 @@ void BlockProgram::publish(State& s, ValueId v) const {
   if (s.call.observe && contains(options_.observed, v)) s.call.observe(v, s.values.at(v).view);
 }
 
-View BlockProgram::quantized(State& s, ValueId v, const View& x, const InputFormat& format) const {
-  for (const State::Copy& c : s.copies) {
-    if (c.value == v && same(*c.format, format)) return c.copy.view;
-  }
-  LiveValue copy{take(s, x.bytes()), x};
-  copy.view.data = copy.buffer.get();
-  OnDevice* on = options_.on_device;
-  if (on == nullptr) {
-    quantize_on_cpu(exec_, format, x, copy.view);
-  } else if (quantizes_there(*on, format)) {
-    TensorRef in = on->tensor(as_rows(x)), out = on->tensor(as_rows(copy.view));
-    format.quantizer->quantize_input(on->exec(), format.operand, in.get(), scale_in(format),
-                                     out.get());
-  } else {
-    quantize_away(*on, exec_, format, x, copy.view);
-  }
-  s.copies.push_back({v, &format, copy});
-  return copy.view;
-}
-
 View BlockProgram::operand(State& s, const Step& step, size_t index) const {
   const ValueId v = step.in[index];
   if (graph_.values[v].param >= 0) return param(v);
@@ -416,7 +362,7 @@ View BlockProgram::operand(State& s, const Step& step, size_t index) const {
   if (v == graph_.inputs.find("positions")->second) return s.call.positions;
   const View view = s.values.at(v).view;
   const auto& format = step.formats[index];
-  return format ? quantized(s, v, view, *format) : view;
+  return format ? s.inputs.values(v, view, *format) : view;
 }
 
 void BlockProgram::run_rope(State& s, const Step& step, const View& y) const {
@@ -539,6 +485,11 @@ void BlockProgram::run_gate(State& s, const Step& step, const View& y) const {
 void BlockProgram::run_linear(State& s, const Step& step, const View& y) const {
   if (step.linear) return step.linear->run(operand(s, step, 0), y);
   const View* bias = step.op->in.size() == 3 ? &param(step.op->in[2]) : nullptr;
+  if (step.codes) {
+    const ValueId v = step.in[0];
+    const compute::Codes x = s.inputs.codes(v, s.values.at(v).view, *step.formats[0]);
+    return compute::linear(x, *step.codes, bias, y, options_.kernels);
+  }
   compute::linear(operand(s, step, 0), param(step.op->in[1]), bias, y, options_.kernels);
 }
 
@@ -567,7 +518,7 @@ LiveValues BlockProgram::run(const Call& call) const {
           call.ids.shape[1],
           call.inputs,
           std::vector<std::optional<compute::RopeAngles>>(rope_tables_.size()),
-          {}};
+          {exec_, options_.on_device, [&](int64_t bytes) { return take(s, bytes); }}};
   for (const auto& [v, value] : call.inputs)
     publish(s, v);
   for (const Step& step : steps_) {
@@ -575,7 +526,7 @@ LiveValues BlockProgram::run(const Call& call) const {
     publish(s, step.op->out);
     for (const ValueId v : step.last_used) {
       s.values.erase(v);
-      std::erase_if(s.copies, [&](const State::Copy& c) { return c.value == v; });
+      s.inputs.forget(v);
     }
   }
   LiveValues out;

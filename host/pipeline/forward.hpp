@@ -68,6 +68,8 @@ struct ForwardOptions {
   // A block's parameters in that device's memory and in `dtype`, which stay there for as long as
   // the program lives. On the CPU the checkpoint has them.
   std::function<compute::View(const std::string& parameter)> param;
+  // The same for a weight whose product is one of codes.
+  std::function<compute::Codes(const std::string& parameter)> codes;
   bool quantize_inputs = true;  // as the checkpoint says; off for calibration
   // Values to look at as soon as they exist, e.g. the inputs of linears.
   std::vector<graph::ValueId> observed;
@@ -116,6 +118,7 @@ class BlockProgram {
     const graph::Op* activation = nullptr;
     std::vector<graph::ValueId> in;                   // operands
     std::optional<compute::PreparedLinear> linear;    // on the CPU
+    std::optional<compute::Codes> codes;              // the weight of a product of codes
     size_t rope_table = 0;                            // index into rope_tables_
     size_t attention = 0;                             // which attention op of the block this is
     std::vector<std::optional<InputFormat>> formats;  // per operand
@@ -130,6 +133,8 @@ class BlockProgram {
   uint32_t* parts_of(const Step&) const;
   void prepare(const Checkpoint&, Step&);
   void prepare_on_device(const Checkpoint&, Step&);
+  void prepare_product(const Checkpoint&, Step&);
+  bool multiplies_codes(const Checkpoint&, const Step&, const std::string& weight) const;
   void prepare_rope(Step&);
   void prepare_attention(const Checkpoint&, Step&);
   void run_gate(State&, const Step&, const compute::View& y) const;
@@ -139,7 +144,6 @@ class BlockProgram {
   void find_last_uses();
   const compute::View& param(graph::ValueId) const;
   compute::View operand(State&, const Step&, size_t index) const;
-  compute::View quantized(State&, graph::ValueId, const compute::View&, const InputFormat&) const;
   void run_step(State&, const Step&) const;
   void release_tables() const;
   void run_embedding(const compute::View& ids, const compute::View& table,

@@ -68,4 +68,12 @@ void round_trip_rows(const Exec& exec, const Matrix& x, RealsOut out) {
   Kernels::round_trip_rows(exec, {x.x, x.rows, x.cols}, out);
 }
 
+void encode_by_range(const Exec& exec, Reals x, int64_t n, float* scale_out, uint8_t* codes) {
+  Kernels::encode_by_range(exec, x, n, scale_out, codes);
+}
+
+void encode_tokens(const Exec& exec, const Matrix& x, float* scales, uint8_t* codes) {
+  Kernels::encode_tokens(exec, {x.x, x.rows, x.cols}, scales, codes);
+}
+
 }  // namespace mopt::fp8::device

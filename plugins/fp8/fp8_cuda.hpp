@@ -26,5 +26,8 @@ void decode(const Exec& exec, const uint8_t* codes, const float* scales, Scales 
 void round_trip(const Exec& exec, Reals x, int64_t n, float scale, RealsOut out);
 void round_trip_by_range(const Exec& exec, Reals x, int64_t n, RealsOut out);
 void round_trip_rows(const Exec& exec, const Matrix& x, RealsOut out);
+// The same as codes, with the scale, [], or those of the rows, [rows]. With a known one: encode.
+void encode_by_range(const Exec& exec, Reals x, int64_t n, float* scale_out, uint8_t* codes);
+void encode_tokens(const Exec& exec, const Matrix& x, float* scales, uint8_t* codes);
 
 }  // namespace mopt::fp8::device

@@ -42,6 +42,12 @@ TEST_CASE("fp8 kernels round inputs and K and V as the CPU does") {
   check_inputs_on_device(component(), granularity("token"), shapes);
 }
 
+TEST_CASE("fp8 codes of inputs, times their scales, are the inputs that fp8 rounds to") {
+  const std::vector<Shape> shapes = {{3, 208}, {2, 37}, {4, 4112}, {3, 64, 1}, {1, 1}, {1, 9216}};
+  check_codes_of_inputs(component(), granularity("tensor"), shapes);
+  check_codes_of_inputs(component(), granularity("token"), shapes);
+}
+
 TEST_CASE("fp8 kernels take no NaN into the range of an input, and infinity as its end") {
   FakeHost host(FakeHost::On::kEmulatedCuda);
   for (const DLDataType dtype : {kBf16, kF32}) {

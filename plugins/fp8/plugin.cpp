@@ -110,21 +110,27 @@ class Fp8 {
 
   void quantize_input(const Exec& exec, mopt_operand operand, const DLTensor& x, const float* scale,
                       DLTensor& out) const {
-    const int64_t cols = x.shape[x.ndim - 1];
-    const int64_t rows = cols > 0 ? elements(x) / cols : 0;
-    const Reals from = reals(x);
+    const Matrix rows = rows_of(x);
     const RealsOut to = reals_out(out);
-    const bool token = granularity_ == MOPT_PER_TOKEN;
     if constexpr (kPluginCuda) {
-      if (exec.cuda())
-        return quantize_input_on_device(exec, operand, {from, rows, cols}, scale, to);
+      if (exec.cuda()) return quantize_input_on_device(exec, operand, rows, scale, to);
     }
-    float fixed = 0;
-    if (!token) fixed = scale != nullptr ? *scale : unstored_scale(operand, from, elements(x));
-    for_rows(exec, rows, cols, [&](int64_t r) {
-      const Reals row = offset(from, r * cols);
-      const float s = token ? scale_of(absmax(row, cols), e4m3::kMax) : fixed;
-      round_trip(row, cols, s, offset(to, r * cols));
+    with_scales(exec, operand, rows, scale, [&](int64_t r, float s) {
+      round_trip(offset(rows.x, r * rows.cols), rows.cols, s, offset(to, r * rows.cols));
+    });
+  }
+
+  void encode_input(const Exec& exec, const DLTensor& x, const float* scale, DLTensor& codes,
+                    DLTensor& scales) const {
+    const Matrix rows = rows_of(x);
+    auto* to = data<uint8_t>(codes);
+    auto* stored = data<float>(scales);
+    if constexpr (kPluginCuda) {
+      if (exec.cuda()) return encode_input_on_device(exec, rows, scale, to, stored);
+    }
+    with_scales(exec, MOPT_OPERAND_INPUT, rows, scale, [&](int64_t r, float s) {
+      encode(offset(rows.x, r * rows.cols), rows.cols, {s}, to + r * rows.cols);
+      if (per_token() || r == 0) stored[r] = s;
     });
   }
 
@@ -236,10 +242,36 @@ class Fp8 {
     });
   }
 
+  bool per_token() const { return granularity_ == MOPT_PER_TOKEN; }
+
+  static Matrix rows_of(const DLTensor& x) {
+    const int64_t cols = x.shape[x.ndim - 1];
+    return {reals(x), cols > 0 ? elements(x) / cols : 0, cols};
+  }
+
+  // From the range of what an engine sees.
+  static float range_scale(Reals x, int64_t n) { return scale_of(absmax(x, n), e4m3::kMax); }
+
+  // Calls fn(row, its scale) for all rows, in parallel. Without a stored one engines take 1 for a
+  // KV cache.
+  template <class Fn>
+  void with_scales(const Exec& exec, mopt_operand operand, const Matrix& x, const float* scale,
+                   const Fn& fn) const {
+    float one = 1;
+    if (scale != nullptr) {
+      one = *scale;
+    } else if (operand == MOPT_OPERAND_INPUT && !per_token()) {
+      one = range_scale(x.x, x.rows * x.cols);
+    }
+    for_rows(exec, x.rows, x.cols, [&](int64_t r) {
+      fn(r, per_token() ? range_scale(offset(x.x, r * x.cols), x.cols) : one);
+    });
+  }
+
   void quantize_input_on_device(const Exec& exec, mopt_operand operand, const Matrix& x,
                                 const float* scale, RealsOut out) const {
     const int64_t n = x.rows * x.cols;
-    if (granularity_ == MOPT_PER_TOKEN) {
+    if (per_token()) {
       device::round_trip_rows(exec, x, out);
     } else if (scale != nullptr || operand == MOPT_OPERAND_KV) {
       device::round_trip(exec, x.x, n, scale != nullptr ? *scale : 1.0f, out);
@@ -248,9 +280,16 @@ class Fp8 {
     }
   }
 
-  // Engines take 1 for a KV cache without a scale, and the range of what they see for an input.
-  static float unstored_scale(mopt_operand operand, Reals x, int64_t n) {
-    return operand == MOPT_OPERAND_KV ? 1.0f : scale_of(absmax(x, n), e4m3::kMax);
+  void encode_input_on_device(const Exec& exec, const Matrix& x, const float* scale, uint8_t* codes,
+                              float* scales) const {
+    const int64_t n = x.rows * x.cols;
+    if (per_token()) {
+      device::encode_tokens(exec, x, scales, codes);
+    } else if (scale != nullptr) {
+      device::encode(exec, x.x, n, {*scale}, scales, codes);
+    } else {
+      device::encode_by_range(exec, x.x, n, scales, codes);
+    }
   }
 
   mopt_granularity granularity_;

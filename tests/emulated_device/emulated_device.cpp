@@ -150,7 +150,7 @@ bool Arena::holds(const void* p, int64_t bytes) const {
 
 EmulatedDevice::EmulatedDevice(EmulatedOptions options)
     : options_(options),
-      info_{kDLExtDev, 0, "emulated device", "none", 90, options.bytes},
+      info_{kDLExtDev, 0, "emulated device", "none", options.capability, options.bytes},
       arena_(2 * options.bytes + (int64_t{1} << 20)),
       use_{.limit = options.bytes} {
   if (options_.reach == Reach::kAnybody) arena_.open();

@@ -28,7 +28,8 @@
 
 namespace mopt::compute::test {
 
-// Tables of one row each ("linear.emulated"): the reference kernels.
+// Tables of one row each ("nll.emulated"): the reference kernels. Products of codes that tensor
+// cores could have taken have a row of their own before it ("linear.emulated_codes").
 const DeviceKernels& reference_kernels();
 
 enum class WorkMode {
@@ -57,6 +58,7 @@ struct EmulatedOptions {
   const DeviceKernels* kernels = &reference_kernels();
   Fault fault = {};
   int64_t pinned_bytes = INT64_MAX;  // that the host has to pin
+  int capability = 90;               // 90 stands for 9.0
 };
 
 // Blocks of one range of addresses, with a guard behind each.

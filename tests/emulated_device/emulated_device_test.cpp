@@ -62,6 +62,61 @@ TEST_CASE("bytes go to the device, through a kernel, and come back, in the order
   }
 }
 
+TEST_CASE("codes are multiplied on the device, and whether by tensor cores is known before") {
+  EmulatedDevice device(options_for(WorkMode::kOnThread));
+  const auto queue = device.make_queue("test");
+  const auto on_device = [&](const void* from, int64_t bytes) {
+    const Buffer pinned = device.take_pinned(bytes), to = queue->take(bytes);
+    std::memcpy(pinned.get(), from, static_cast<size_t>(bytes));
+    queue->copy(to.get(), pinned.get(), bytes);
+    queue->finish();
+    return to;
+  };
+  // The codes of 1.5 and -2; 16 of each in a row.
+  const std::vector<uint8_t> x(2 * 16, 0x3C), weight(16 * 16, 0xC0);
+  const float scales[] = {1, 0.5f};
+  const Buffer codes = on_device(x.data(), 32), weights = on_device(weight.data(), 256),
+               factors = on_device(scales, 8), y = queue->take(2 * 16 * 4);
+  Options options;
+  options.queue = queue.get();
+  options.forced = {"linear.emulated_codes"};
+  linear(Codes{view_of(codes.get(), kE4m3, {2, 16}), view_of(factors.get(), kF32, {2})},
+         Codes{view_of(weights.get(), kE4m3, {16, 16}), view_of(factors.get(), kF32, {1})}, nullptr,
+         view_of(y.get(), kF32, {2, 16}), options);
+  queue->finish();
+  float found[2 * 16] = {};
+  device.read(found, y.get(), sizeof(found));
+  for (int i = 0; i < 2 * 16; ++i)
+    CHECK(found[i] == (i < 16 ? -48.0f : -24.0f));
+  CHECK(device.complaints().empty());
+
+  using Scales = CodesProblem::Scales;
+  CHECK(linear_codes_refused({16, 16, Scales::kRows, Scales::kOne, true, kF32}, options) == "");
+  CHECK(linear_codes_refused({16, 17}, options) == "it takes sizes of a multiple of 16 only");
+  options.forced = {};
+  CHECK(linear_codes_refused({16, 16}, options) == "");
+  CHECK(linear_codes_refused({8, 16}, options) == "it takes sizes of a multiple of 16 only");
+  options.forced = {"linear.emulated"};
+  CHECK(linear_codes_refused({16, 16}, options) ==
+        "the kernel that takes everything has no tensor cores");
+}
+
+TEST_CASE("an older device has no tensor cores for codes, and multiplies them all the same") {
+  EmulatedOptions old;
+  old.capability = 80;
+  EmulatedDevice device(old);
+  const auto queue = device.make_queue("test");
+  Options options;
+  options.queue = queue.get();
+  CHECK(linear_codes_refused({16, 16}, options) == "the device has no tensor cores for codes");
+  const Buffer codes = queue->take(16 * 16), one = queue->take(4), y = queue->take(16 * 16 * 2);
+  const View operand = view_of(codes.get(), kE4m3, {16, 16}), scale = view_of(one.get(), kF32, {1});
+  linear(Codes{operand, scale}, Codes{operand, scale}, nullptr, view_of(y.get(), kBf16, {16, 16}),
+         options);
+  queue->finish();
+  CHECK(device.complaints().empty());
+}
+
 TEST_CASE("memory that nobody wrote to holds NaN, on the device and pinned") {
   EmulatedDevice device;
   const auto queue = device.make_queue("test");

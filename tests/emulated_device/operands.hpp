@@ -57,7 +57,9 @@ template <class Fn>
 void for_each_operand(const LinearCall& p, const Fn& fn) {
   for (const View* v : {&p.x, &p.weight, &p.y})
     fn(v->data, v->bytes());
-  if (p.bias) fn(p.bias->data, p.bias->bytes());
+  for (const std::optional<View>* v : {&p.bias, &p.x_scale, &p.weight_scale}) {
+    if (*v) fn((*v)->data, (*v)->bytes());
+  }
 }
 template <class Fn>
 void for_each_operand(const NllOnDevice& p, const Fn& fn) {

@@ -32,6 +32,7 @@ void run_now(const KvAppendProblem& p) {
   kv_append_reference(p);
 }
 void run_now(const LinearCall& p) {
+  if (p.x_scale) return linear_codes_reference(p);
   linear_reference({p.weight, p.bias})->run(p.x, p.y);
 }
 void run_now(const NllOnDevice& p) {
@@ -101,6 +102,19 @@ DeviceRows<Problem> one_row(std::string_view name) {
   return rows;
 }
 
+// Stands for tensor cores: what linear_codes_refused finds.
+std::string_view codes_refused(const LinearCall& p, const DeviceInfo& info) {
+  if (!p.x_scale) return "it takes codes only";
+  if (info.capability < 89) return "the device has no tensor cores for codes";
+  if (p.weight.shape[0] % 16 != 0 || p.weight.shape[1] % 16 != 0)
+    return "it takes sizes of a multiple of 16 only";
+  return {};
+}
+
+constexpr std::array kLinear{
+    DeviceKernel<LinearCall>{"linear.emulated_codes", codes_refused, run<LinearCall>},
+    DeviceKernel<LinearCall>{"linear.emulated", accept_any_on_device<LinearCall>, run<LinearCall>}};
+
 }  // namespace
 
 const DeviceKernels& reference_kernels() {
@@ -113,7 +127,7 @@ const DeviceKernels& reference_kernels() {
       one_row<EmbeddingProblem>("embedding.emulated"),
       one_row<GateProblem>("gate.emulated"),
       one_row<KvAppendProblem>("kv_append.emulated"),
-      one_row<LinearCall>("linear.emulated"),
+      kLinear,
       one_row<NllOnDevice>("nll.emulated"),
       one_row<RangeProblem>("range.emulated"),
       one_row<RmsNormProblem>("rms_norm.emulated"),

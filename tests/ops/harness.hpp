@@ -93,6 +93,7 @@ struct Fill {
   float scale = 1;
   int64_t rarity = 29;  // one special number among so many
 };
+// Of a type of floats, or e4m3, which has no infinity: 448 stands for it.
 HostTensor filled(DLDataType, std::vector<int64_t> shape, const Fill&);
 // Whole numbers of [0, end).
 HostTensor indices(std::vector<int64_t> shape, int64_t end, uint64_t seed);

@@ -1,6 +1,8 @@
 // The problems of each op, and what the files that make them share.
 #pragma once
 
+#include <array>
+
 #include "tests/ops/harness.hpp"
 
 namespace mopt::ops {
@@ -33,6 +35,8 @@ void kv_append_problems(const Problems&, const Emit&);
 void kv_append_layer(const Emit&);
 void linear_problems(const Problems&, const Emit&);
 void linear_layer(const Emit&);
+void codes_problems(const Problems&, const Emit&);  // of linear
+void codes_layer(const Emit&);
 void attention_problems(const Problems&, const Emit&);
 void attention_layer(const Emit&);
 
@@ -40,6 +44,21 @@ void attention_layer(const Emit&);
 // of a sequence.
 inline constexpr int64_t kC = 4096, kF = 14336, kV = 128256, kH = 32, kK = 8, kD = 128;
 inline constexpr int64_t kBatchTokens = 8192, kT = 512;
+// The 8B shape's products.
+struct LayerProduct {
+  const char* name;
+  int64_t m, n, k;
+  std::string label(const char* type) const {
+    return std::string(name) + " " + type + " " + shape_text(std::array{m, n, k});
+  }
+  double flops() const {
+    return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  }
+};
+inline constexpr std::array kLayerProducts{
+    LayerProduct{"q", kBatchTokens, kC, kC}, LayerProduct{"k", kBatchTokens, kK* kD, kC},
+    LayerProduct{"up", kBatchTokens, kF, kC}, LayerProduct{"down", kBatchTokens, kC, kF},
+    LayerProduct{"head", kT, kV, kC}};
 // The 70B shape: hidden and feed-forward; and tokens enough that starting a kernel does not count,
 // nor what a cache holds.
 inline constexpr int64_t kWideC = 8192, kWideF = 28672, kManyTokens = 32768;

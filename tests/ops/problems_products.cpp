@@ -158,23 +158,13 @@ void linear_problems(const Problems& p, const Emit& emit) {
     emit(linear_case({dtype, 3, 128256, 16, Bias::kYes}, p.seed));
     emit(linear_case({dtype, 4097, 24, 40}, p.seed));
   }
+  codes_problems(p, emit);
 }
 
 void linear_layer(const Emit& emit) {
-  struct Shape {
-    const char* label;
-    int64_t m, n, k;
-  };
-  for (const auto& [label, m, n, k] :
-       {Shape{"q bf16 [8192, 4096, 4096]", kBatchTokens, kC, kC},
-        Shape{"k bf16 [8192, 1024, 4096]", kBatchTokens, kK * kD, kC},
-        Shape{"up bf16 [8192, 14336, 4096]", kBatchTokens, kF, kC},
-        Shape{"down bf16 [8192, 4096, 14336]", kBatchTokens, kC, kF},
-        Shape{"head bf16 [512, 128256, 4096]", kT, kV, kC}}) {
-    const double flops =
-        2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-    emit_layer(emit, linear_case({kBf16, m, n, k}, 1), label, flops);
-  }
+  for (const LayerProduct& p : kLayerProducts)
+    emit_layer(emit, linear_case({kBf16, p.m, p.n, p.k}, 1), p.label("bf16"), p.flops());
+  codes_layer(emit);
 }
 
 void attention_problems(const Problems& p, const Emit& emit) {

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "host/compute/parallel.hpp"
+#include "mopt/numeric/e4m3.hpp"
 #include "mopt/numeric/reals.hpp"
 #include "tests/ops/harness.hpp"
 
@@ -88,12 +89,20 @@ HostTensor::HostTensor(DLDataType type, std::vector<int64_t> extents)
 
 HostTensor filled(DLDataType dtype, std::vector<int64_t> shape, const Fill& fill) {
   HostTensor out(dtype, std::move(shape));
-  visit(RealsOut{out.bytes.data(), real_type(dtype)}, [&](auto* p) {
+  const auto each = [&](const auto& fn) {
     compute::for_each(elements(out.shape), 1 << 18, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        put(element(fill, static_cast<uint64_t>(i)), p[i]);
+        fn(i, element(fill, static_cast<uint64_t>(i)));
     });
-  });
+  };
+  if (same(dtype, kE4m3)) {
+    each([&](int64_t i, float x) {
+      out.bytes[static_cast<size_t>(i)] = std::byte{e4m3::encode(x)};
+    });
+    return out;
+  }
+  visit(RealsOut{out.bytes.data(), real_type(dtype)},
+        [&](auto* p) { each([&](int64_t i, float x) { put(x, p[i]); }); });
   return out;
 }
 

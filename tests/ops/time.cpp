@@ -38,6 +38,7 @@ struct Row {
   std::string op, kernel, problem;
   Seconds seconds;
   double bytes, flops;
+  bool codes = false;  // it multiplies codes
   double rate() const { return bytes / seconds.all; }
 };
 
@@ -105,22 +106,20 @@ class Timing {
                      2 * static_cast<double>(bytes), 0});
   }
 
-  // The rate of large products by the fastest kernel.
+  // The rates of large products by the fastest kernel, and of codes where the device is made for
+  // them.
   void measure_products() {
     const int64_t n = target_.queue == nullptr ? 1024 : 8192;
-    const Operand x = in(filled(kBf16, {n, n}, {Content::kNoise, 1}));
-    const Operand y = out(kBf16, {n, n});
-    const Placed placed(target_, std::array{x, x, y});
     Options options;
     options.queue = target_.queue;
-    const auto views = placed.views();
-    const Seconds seconds = median_seconds(
-        target_, [&](int64_t) { compute::linear(views[0], views[1], nullptr, views[2], options); });
-    const double flops =
-        2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-    product_rate_ = flops / seconds.all;
-    rows_.push_back({"linear", "fastest", "bf16 " + shape_text(std::array{n, n, n}), seconds,
-                     6.0 * static_cast<double>(n) * static_cast<double>(n), flops});
+    product_rate_ = measure_product(n, kBf16, [&](std::span<const View> v) {
+      compute::linear(v[0], v[1], nullptr, v[2], options);
+    });
+    if (!compute::linear_codes_refused({n, n}, options).empty()) return;
+    codes_rate_ = measure_product(n, kE4m3, [&](std::span<const View> v) {
+      compute::linear(compute::Codes{v[0], v[3]}, compute::Codes{v[1], v[3]}, nullptr, v[2],
+                      options);
+    });
   }
 
   void op(const Op& op, const Selection& selection) {
@@ -159,17 +158,19 @@ class Timing {
                 "host us", "GB/s", "TFLOP/s");
     for (const Row& row : rows_) {
       const bool computes = row.flops > kComputeBound * row.bytes;
+      const bool codes = computes && row.codes && codes_rate_ > 0;
+      const double products = codes ? codes_rate_ : product_rate_;
       const double share =
-          computes ? row.flops / row.seconds.all / product_rate_ : row.rate() / copy_rate_;
+          computes ? row.flops / row.seconds.all / products : row.rate() / copy_rate_;
+      const char* limit = codes ? "products of codes" : computes ? "products" : "copy";
       const double tera = row.flops / row.seconds.all * 1e-12;
       std::printf("%-12s %-26s %-36s %12.1f %9.1f %9.1f %9.2f  %5.1f %% of %s\n", row.op.c_str(),
                   row.kernel.c_str(), row.problem.c_str(), row.seconds.all * 1e6,
-                  row.seconds.host * 1e6, row.rate() * 1e-9, tera, share * 100,
-                  computes ? "products" : "copy");
+                  row.seconds.host * 1e6, row.rate() * 1e-9, tera, share * 100, limit);
       if (!file.is_open()) continue;
       file << row.op << "," << row.kernel << ",\"" << row.problem << "\"," << row.seconds.all * 1e6
            << "," << row.seconds.host * 1e6 << "," << row.rate() * 1e-9 << "," << tera << ","
-           << share << "," << (computes ? "products" : "copy") << "\n";
+           << share << "," << limit << "\n";
     }
     if (file.is_open() && !file.flush()) throw Error(MOPT_IO, "'" + csv + "' cannot be written");
   }
@@ -205,6 +206,20 @@ class Timing {
     });
   }
 
+  // Of two operands, the result in bf16, and a scale.
+  double measure_product(int64_t n, DLDataType dtype,
+                         const std::function<void(std::span<const View>)>& fn) {
+    const Operand x = in(filled(dtype, {n, n}, {Content::kNoise, 1}));
+    const Placed placed(target_, std::array{x, x, out(kBf16, {n, n}), in(filled(kF32, {1}, {}))});
+    const Seconds seconds = median_seconds(target_, [&](int64_t) { fn(placed.views()); });
+    const auto extent = static_cast<double>(n);
+    const double flops = 2.0 * extent * extent * extent;
+    rows_.push_back({"linear", "fastest", dtype_name(dtype) + " " + shape_text(std::array{n, n, n}),
+                     seconds, (2.0 * dtype.bits / 8 + 2) * extent * extent, flops,
+                     same(dtype, kE4m3)});
+    return flops / seconds.all;
+  }
+
   void one(const Op& op, const Case& c, std::string_view kernel,
            const std::vector<std::unique_ptr<Placed>>& placed) {
     Options options;
@@ -214,8 +229,8 @@ class Timing {
       const Seconds seconds = median_seconds(target_, [&](int64_t i) {
         c.run(placed[static_cast<size_t>(i) % placed.size()]->views(), options);
       });
-      rows_.push_back(
-          {std::string(op.name), std::string(kernel), c.label, seconds, c.bytes, c.flops});
+      rows_.push_back({std::string(op.name), std::string(kernel), c.label, seconds, c.bytes,
+                       c.flops, same(c.operands[0].tensor.dtype, kE4m3)});
     } catch (const Error& e) {
       if (e.code() != MOPT_UNSUPPORTED) throw;
       std::printf("%s: %s\n", c.label.c_str(), e.what());
@@ -306,6 +321,7 @@ class Timing {
   const Target& target_;
   std::vector<Row> rows_;
   double copy_rate_ = 0, product_rate_ = 0;
+  double codes_rate_ = 0;  // 0: the target is not made for products of codes
 };
 
 }  // namespace

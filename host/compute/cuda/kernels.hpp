@@ -23,6 +23,8 @@ DeviceRows<SquaredErrorProblem> squared_error_rows();
 // linear_cublaslt.cpp
 std::string_view linear_cublaslt_refuses(const LinearCall&, const DeviceInfo&);
 void linear_cublaslt(const LinearCall&, Queue&);
+// linear_cuda.cu: writes the only element of `scale` to all of `rows`, both f32.
+void repeat_scale(const View& scale, const View& rows, Queue&);
 // attention_cudnn.cpp
 std::string_view attention_cudnn_refuses(const AttentionProblem&, const DeviceInfo&);
 void attention_cudnn(const AttentionProblem&, Queue&);

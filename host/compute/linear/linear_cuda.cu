@@ -2,22 +2,45 @@
 
 #include "host/compute/cuda/kernels.hpp"
 #include "host/compute/cuda/launch.cuh"
+#include "mopt/numeric/e4m3.hpp"
 
 namespace mopt::compute::cuda {
 namespace {
 
 constexpr int kTile = 16;
 
-template <class T>
+struct Code {
+  uint8_t bits;
+};
+using mopt::to_float;
+__device__ inline float to_float(Code x) {
+  return e4m3::decode(x.bits);
+}
+
+// What the sums of an operand's rows are multiplied by; no codes: null.
+struct Scales {
+  const float* at;
+  int64_t step;  // 0: one for all rows
+  __device__ float of(int64_t row) const { return at[row * step]; }
+};
+
+Scales scales_of(const std::optional<View>& v) {
+  if (!v) return {nullptr, 0};
+  return {v->as<float>(), v->elements() == 1 ? 0 : 1};
+}
+
+template <class T, class Out>
 struct Product {
-  const T *x, *weight, *bias;  // bias may be null
-  T* y;
+  const T *x, *weight;
+  const Out* bias;  // may be null
+  Out* y;
   int64_t m, n, k;
+  Scales x_scales, weight_scales;
 };
 
 // A block of threads makes a tile of 16x16 outputs from tiles of both operands; fp32 sums.
-template <class T>
-__global__ void multiply(Product<T> p) {
+template <class T, class Out>
+__global__ void multiply(Product<T, Out> p) {
   __shared__ float left[kTile][kTile + 1], right[kTile][kTile + 1];
   const int64_t tiles = (p.n + kTile - 1) / kTile;
   const int tx = threadIdx.x % kTile, ty = threadIdx.x / kTile;
@@ -34,19 +57,30 @@ __global__ void multiply(Product<T> p) {
     __syncthreads();
   }
   if (row >= p.m || column >= p.n) return;
+  if constexpr (std::is_same_v<T, Code>)
+    sum = __fmul_rn(__fmul_rn(sum, p.x_scales.of(row)), p.weight_scales.of(column));
   if (p.bias != nullptr) sum += to_float(p.bias[column]);
   put(sum, p.y[row * p.n + column]);
 }
 
-void run(const LinearCall& p, Queue& queue) {
+template <class T, class Out>
+void run_as(const LinearCall& p, Queue& queue) {
   const int64_t m = p.x.shape[0], n = p.weight.shape[0], k = p.weight.shape[1];
-  by_dtype("linear", p.weight, [&]<class T>(T*) {
-    const int64_t blocks = (m + kTile - 1) / kTile * ((n + kTile - 1) / kTile);
-    launch(
-        multiply<T>, {blocks, kTile * kTile}, queue,
-        Product<T>{static_cast<const T*>(p.x.data), static_cast<const T*>(p.weight.data),
-                   p.bias ? static_cast<const T*>(p.bias->data) : nullptr, p.y.as<T>(), m, n, k});
-  });
+  const int64_t blocks = (m + kTile - 1) / kTile * ((n + kTile - 1) / kTile);
+  launch(multiply<T, Out>, {blocks, kTile * kTile}, queue,
+         Product<T, Out>{static_cast<const T*>(p.x.data), static_cast<const T*>(p.weight.data),
+                         p.bias ? static_cast<const Out*>(p.bias->data) : nullptr, p.y.as<Out>(), m,
+                         n, k, scales_of(p.x_scale), scales_of(p.weight_scale)});
+}
+
+void run(const LinearCall& p, Queue& queue) {
+  by_dtype("linear", p.y,
+           [&]<class T>(T*) { p.x_scale ? run_as<Code, T>(p, queue) : run_as<T, T>(p, queue); });
+}
+
+__global__ void repeat(const float* scale, int64_t n, float* rows) {
+  const int64_t i = global_thread();
+  if (i < n) rows[i] = *scale;
 }
 
 constexpr std::array kRows{
@@ -54,6 +88,11 @@ constexpr std::array kRows{
     DeviceKernel<LinearCall>{"linear.cuda", accept_any_on_device<LinearCall>, run}};
 
 }  // namespace
+
+void repeat_scale(const View& scale, const View& rows, Queue& queue) {
+  const int64_t n = rows.elements();
+  launch(repeat, {blocks_for(n), kThreads}, queue, scale.as<float>(), n, rows.as<float>());
+}
 
 DeviceRows<LinearCall> linear_rows() {
   return kRows;

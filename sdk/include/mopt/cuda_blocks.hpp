@@ -1,11 +1,11 @@
 // CUDA kernels of formats with a scale per block of consecutive elements (nvfp4, mxfp, int4):
 // encode, decode, and round_trip, which is both in one. For *_cuda.cu files.
 //
-// A thread owns a run of 16 elements, and one, two, ... neighbouring lanes share a block, so that
-// memory is read once. On sm_90a bf16 costs 15 instructions per element to NVFP4, 10 to MXFP4, 6 to
-// MXFP8, 12 to INT4; an H200, whose memory moves 1.6e12 elements a second to 4 bits, has slots
-// for 20. Blocks that are no power of two of runs, and memory that is not aligned, take the obvious
-// kernels, a block or an element a thread.
+// A thread owns a block of 16 elements, or 32 of a larger one, and one, two, ... neighbouring lanes
+// share that, so that memory is read once. On sm_90a bf16 costs 15 instructions per element to
+// NVFP4, 10 to MXFP4, 6 to MXFP8, 12 to INT4; an H200, whose memory moves 1.6e12 elements a second
+// to 4 bits, has slots for 20. Blocks that are no power of two of runs, and memory that is not
+// aligned, take the obvious kernels, a block or an element a thread.
 #pragma once
 
 #include "mopt/cuda_range.hpp"
@@ -33,32 +33,69 @@ struct alignas(8) Nibbles {
 //   float unit(Stored)                        what decode's result is multiplied by
 // `absmax` of a run is that of its block.
 
-// The lanes of a block of elements lie in one warp. `runs`: of all blocks together.
-template <class T, int kLanes, class Format>
-__global__ void __launch_bounds__(kThreads)
-    encode_runs(const T* x, int64_t runs, Format format, typename Format::Stored* scales,
-                typename Format::Codes* codes) {
-  const int64_t i = global_thread();
-  const Raw<T> raw = i < runs ? load_run(x + i * kRun) : zero_run<T>();
-  format.start();
-  if (i == 0) format.publish();
-  const float absmax = group_max(run_absmax(raw), kLanes);
-  if (i >= runs) return;
-  const auto scale = format.scale(absmax);
-  if (threadIdx.x % kLanes == 0) scales[i / kLanes] = scale.stored;
-  const auto encoded = format.encode_run(raw, scale, absmax);
-  store_words<static_cast<int>(sizeof(encoded) / 4)>(encoded.at, codes + i);
+// The runs that a thread owns of a block of so many runs.
+constexpr int owned_runs(int64_t runs_of_block) {
+  return runs_of_block > 1 ? 2 : 1;
 }
 
-template <class T, int kLanes, class Format>
+template <class T>
+__device__ void load_owned(const T* from, bool inside, Raw<T>* raw, int count) {
+#  pragma unroll
+  for (int r = 0; r < count; ++r)
+    raw[r] = inside ? load_run(from + r * kRun) : zero_run<T>();
+}
+template <class T, int kOwned, int kLanes>
+__device__ float absmax_of_block(const Raw<T> (&raw)[kOwned]) {
+  float most = run_absmax(raw[0]);
+#  pragma unroll
+  for (int r = 1; r < kOwned; ++r)
+    most = fmaxf(most, run_absmax(raw[r]));
+  return group_max(most, kLanes);
+}
+
+// `threads`: kOwned runs of 16 elements each. The lanes of a block of elements lie in one warp.
+template <class T, int kOwned, int kLanes, class Format>
 __global__ void __launch_bounds__(kThreads)
-    round_trip_runs(const T* x, int64_t runs, Format format, T* out) {
+    encode_runs(const T* x, int64_t threads, Format format, typename Format::Stored* scales,
+                typename Format::Codes* codes) {
   const int64_t i = global_thread();
-  const Raw<T> raw = i < runs ? load_run(x + i * kRun) : zero_run<T>();
+  Raw<T> raw[kOwned];
+  load_owned(x + i * (kOwned * kRun), i < threads, raw, kOwned);
   format.start();
-  const float absmax = group_max(run_absmax(raw), kLanes);
-  if (i >= runs) return;
-  store_run(format.round_run(raw, format.scale(absmax), absmax), out + i * kRun);
+  if (i == 0) format.publish();
+  const float absmax = absmax_of_block<T, kOwned, kLanes>(raw);
+  if (i >= threads) return;
+  const auto scale = format.scale(absmax);
+  if (threadIdx.x % kLanes == 0) scales[i / kLanes] = scale.stored;
+  constexpr int kWords = static_cast<int>(sizeof(typename Format::Codes) / 4);
+  uint32_t words[kOwned * kWords];
+#  pragma unroll
+  for (int r = 0; r < kOwned; ++r) {
+    const auto encoded = format.encode_run(raw[r], scale, absmax);
+#  pragma unroll
+    for (int w = 0; w < kWords; ++w)
+      words[r * kWords + w] = encoded.at[w];
+  }
+  auto* to = reinterpret_cast<uint32_t*>(codes + i * kOwned);
+  constexpr int kAtOnce = kOwned * kWords < 4 ? kOwned * kWords : 4;
+#  pragma unroll
+  for (int w = 0; w < kOwned * kWords; w += kAtOnce)
+    store_words<kAtOnce>(words + w, to + w);
+}
+
+template <class T, int kOwned, int kLanes, class Format>
+__global__ void __launch_bounds__(kThreads)
+    round_trip_runs(const T* x, int64_t threads, Format format, T* out) {
+  const int64_t i = global_thread();
+  Raw<T> raw[kOwned];
+  load_owned(x + i * (kOwned * kRun), i < threads, raw, kOwned);
+  format.start();
+  const float absmax = absmax_of_block<T, kOwned, kLanes>(raw);
+  if (i >= threads) return;
+  const auto scale = format.scale(absmax);
+#  pragma unroll
+  for (int r = 0; r < kOwned; ++r)
+    store_run(format.round_run(raw[r], scale, absmax), out + (i * kOwned + r) * kRun);
 }
 
 // Halves of runs a thread decodes, and elements that a block of threads does.
@@ -193,17 +230,18 @@ __global__ void __launch_bounds__(kThreads)
 // `count` blocks of `size` elements, which is even.
 struct BlockCount {
   int64_t count, size;
-  // Lanes per block of the kernels with runs; 0: only the obvious ones serve.
-  int lanes() const {
+  // Runs of a block for the kernels with runs; 0: only the obvious ones serve.
+  int runs() const {
     const int64_t runs = size / kRun;
     const bool fits = size % kRun == 0 && runs <= 32 && (runs & (runs - 1)) == 0;
     return fits ? static_cast<int>(runs) : 0;
   }
-  int64_t runs() const { return count * (size / kRun); }
+  // Of those kernels.
+  int64_t threads() const { return count * (size / kRun) / owned_runs(size / kRun); }
 };
 
-// kFewest and kMost: lanes of the smallest and the largest block that kernels with runs are
-// compiled for.
+// kFewest and kMost: runs of the smallest and the largest block that kernels with runs are compiled
+// for.
 template <class Format, int kFewest, int kMost>
 class Blocks {
  public:
@@ -214,9 +252,9 @@ class Blocks {
                      uint8_t* codes) {
     visit(x, [&]<class T>(const T* p) {
       const bool packed = aligned(p) && aligned(codes);
-      if (const auto kernel = packed ? encode_kernel<T, kFewest>(b.lanes()) : nullptr) {
-        launch(kernel, grid_of(std::max<int64_t>(1, b.runs())), exec, p, b.runs(), format, scales,
-               reinterpret_cast<Codes*>(codes));
+      if (const auto kernel = packed ? encode_kernel<T, kFewest>(b.runs()) : nullptr) {
+        launch(kernel, grid_of(std::max<int64_t>(1, b.threads())), exec, p, b.threads(), format,
+               scales, reinterpret_cast<Codes*>(codes));
       } else {
         launch(encode_by_block<T, Format>, grid_of(std::max<int64_t>(1, b.count)), exec, p, b.count,
                b.size, format, scales, codes);
@@ -252,8 +290,8 @@ class Blocks {
     visit(x, [&]<class T>(const T* p) {
       T* to = own_type<T>(out);
       if (const auto kernel =
-              aligned(p) && aligned(to) ? round_trip_kernel<T, kFewest>(b.lanes()) : nullptr) {
-        launch(kernel, grid_of(b.runs()), exec, p, b.runs(), format, to);
+              aligned(p) && aligned(to) ? round_trip_kernel<T, kFewest>(b.runs()) : nullptr) {
+        launch(kernel, grid_of(b.threads()), exec, p, b.threads(), format, to);
       } else {
         launch(round_trip_by_block<T, Format>, grid_of(b.count), exec, p, b.count, b.size, format,
                to);
@@ -262,16 +300,23 @@ class Blocks {
   }
 
  private:
-  template <class T, int kLanes>
-  static auto encode_kernel(int lanes) -> decltype(&encode_runs<T, kFewest, Format>) {
-    if (lanes == kLanes) return encode_runs<T, kLanes, Format>;
-    if constexpr (kLanes < kMost) return encode_kernel<T, 2 * kLanes>(lanes);
+  template <class T>
+  using Encode = void (*)(const T*, int64_t, Format, Stored*, Codes*);
+  template <class T>
+  using RoundTrip = void (*)(const T*, int64_t, Format, T*);
+
+  template <class T, int kRuns>
+  static Encode<T> encode_kernel(int runs) {
+    constexpr int kOwned = owned_runs(kRuns);
+    if (runs == kRuns) return encode_runs<T, kOwned, kRuns / kOwned, Format>;
+    if constexpr (kRuns < kMost) return encode_kernel<T, 2 * kRuns>(runs);
     return nullptr;
   }
-  template <class T, int kLanes>
-  static auto round_trip_kernel(int lanes) -> decltype(&round_trip_runs<T, kFewest, Format>) {
-    if (lanes == kLanes) return round_trip_runs<T, kLanes, Format>;
-    if constexpr (kLanes < kMost) return round_trip_kernel<T, 2 * kLanes>(lanes);
+  template <class T, int kRuns>
+  static RoundTrip<T> round_trip_kernel(int runs) {
+    constexpr int kOwned = owned_runs(kRuns);
+    if (runs == kRuns) return round_trip_runs<T, kOwned, kRuns / kOwned, Format>;
+    if constexpr (kRuns < kMost) return round_trip_kernel<T, 2 * kRuns>(runs);
     return nullptr;
   }
 };

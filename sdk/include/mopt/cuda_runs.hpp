@@ -23,33 +23,60 @@ namespace mopt::cuda {
 // Quotients carry the sign of their element, zeros too.
 
 // Where the halves of a thread's run are, counted in elements; -1: nowhere.
-struct Places {
+struct Halves {
   int64_t at[2];
-  // The second half follows the first, which then begins at a multiple of 16.
-  __device__ bool whole() const { return at[1] == at[0] + kHalf; }
 };
+// Of a run that lies together, and begins at a multiple of 16.
+struct Whole {
+  int64_t at;
+};
+
+template <class Codes>
+__device__ void store_codes(const Codes& encoded, uint8_t* codes, Halves places) {
+#  pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (places.at[h] >= 0) store_half(encoded, h, codes + places.at[h]);
+  }
+}
+__device__ inline void store_codes(const Words& encoded, uint8_t* codes, Whole place) {
+  if (place.at >= 0) store_words<4>(encoded.at, codes + place.at);
+}
+template <class T>
+__device__ void store_values(const Raw<T>& values, T* out, Halves places) {
+#  pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (places.at[h] >= 0) store_half(values, h, out + places.at[h]);
+  }
+}
+template <class T>
+__device__ void store_values(const Raw<T>& values, T* out, Whole place) {
+  if (place.at >= 0) store_run(values, out + place.at);
+}
+template <class T>
+__device__ void load_values(const T* x, Halves places, Raw<T>& raw) {
+#  pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (places.at[h] >= 0) load_half(x + places.at[h], raw, h);
+  }
+}
+template <class T>
+__device__ void load_values(const T* x, Whole place, Raw<T>& raw) {
+  if (place.at >= 0) raw = load_run(x + place.at);
+}
 
 // What becomes of elements: their codes, the quotient rounded to the source's type first or not.
 template <class T, class Codec, bool kSourceType>
 struct ToCodes {
   uint8_t* codes;
-  template <class Divide>
-  __device__ void run(const Raw<T>& raw, const Divide& divide, float, const Places& places) const {
+  template <class Divide, class Places>
+  __device__ void run(const Raw<T>& raw, const Divide& divide, float, Places places) const {
     float x[kRun], q[kRun];
     unpack(raw, x);
 #  pragma unroll
     for (int i = 0; i < kRun; ++i)
       q[i] = copysignf(divide(x[i]), x[i]);
     if constexpr (kSourceType) round_to_type<T>(q);
-    const Words encoded = Codec::encode_run(q);
-    if (places.whole()) {
-      *reinterpret_cast<Words*>(codes + places.at[0]) = encoded;
-      return;
-    }
-#  pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (places.at[h] >= 0) store_half(encoded, h, codes + places.at[h]);
-    }
+    store_codes(Codec::encode_run(q), codes, places);
   }
   __device__ void one(T x, float scale, int64_t at) const {
     const float q = __fdiv_rn(to_float(x), scale);
@@ -61,9 +88,8 @@ struct ToCodes {
 template <class T, class Codec>
 struct ToValues {
   T* out;
-  template <class Divide>
-  __device__ void run(const Raw<T>& raw, const Divide& divide, float scale,
-                      const Places& places) const {
+  template <class Divide, class Places>
+  __device__ void run(const Raw<T>& raw, const Divide& divide, float scale, Places places) const {
     float x[kRun];
     unpack(raw, x);
 #  pragma unroll
@@ -73,11 +99,7 @@ struct ToValues {
 #  pragma unroll
     for (int i = 0; i < kRun; ++i)
       x[i] = __fmul_rn(x[i], scale);
-    const Raw<T> rounded = pack<T>(x);
-#  pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (places.at[h] >= 0) store_half(rounded, h, out + places.at[h]);
-    }
+    store_values(pack<T>(x), out, places);
   }
   __device__ void one(T x, float scale, int64_t at) const {
     put(__fmul_rn(Codec::round(__fdiv_rn(to_float(x), scale)), scale), out[at]);
@@ -94,7 +116,7 @@ __global__ void __launch_bounds__(kThreads)
     map_runs(const T* x, int64_t n, int packed, SharedScale shared, float* scale_out, Emit emit) {
   const int64_t first = int64_t{blockIdx.x} * (kThreads * kRun) + threadIdx.x * kHalf;
   Raw<T> raw = zero_run<T>();
-  Places places = {{-1, -1}};
+  Halves places = {{-1, -1}};
 #  pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int64_t at = first + h * (kThreads * kHalf);
@@ -117,16 +139,30 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- a scale per group of a matrix -------------------------------------------------------------
 
-// Rows of a matrix. Both kinds of groups know the place of each half of a run and of each element,
-// or -1.
+// Each kind of groups says where a thread's runs of one group are (`Runs`, made once by a block of
+// threads: a division for every run would cost more than the codes do), and where each element is.
+
+// Rows of a matrix. A warp moves 32 halves of runs that lie together.
 struct RowGroups {
   static constexpr int kMostThreads = 512, kBlocksOfSm = 1;
-  static constexpr bool kWholeRuns = false;  // a warp moves 32 halves that lie together
   int64_t rows, cols;
   int64_t count() const { return rows; }
   int64_t runs() const { return cols / kRun; }
-  __device__ int64_t half_at(unsigned group, unsigned half) const {
-    return half < cols / kHalf ? group * cols + int64_t{half} * kHalf : -1;
+  struct Runs {
+    int64_t first;
+    unsigned halves;
+    __device__ Halves run(int r) const {
+      Halves places;
+#  pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const unsigned half = static_cast<unsigned>(2 * r + h) * blockDim.x + threadIdx.x;
+        places.at[h] = half < halves ? first + half * kHalf : -1;
+      }
+      return places;
+    }
+  };
+  __device__ Runs runs_of(unsigned group) const {
+    return {group * cols, static_cast<unsigned>(cols / kHalf)};
   }
   __device__ int64_t elements() const { return cols; }
   __device__ int64_t element_at(unsigned group, int64_t i) const { return group * cols + i; }
@@ -136,26 +172,41 @@ struct RowGroups {
 // found.
 struct TileGroups {
   static constexpr int kTile = 128, kMostThreads = 256, kBlocksOfSm = 4;
-  static constexpr bool kWholeRuns = true;
   int64_t rows, cols;
   unsigned across;  // tiles of a row
   int64_t count() const { return (rows + kTile - 1) / kTile * across; }
   int64_t runs() const { return kTile * kTile / kRun; }
-  __device__ int64_t half_at(unsigned group, unsigned half) const {
-    return half < kTile * kTile / kHalf
-               ? place(group, half / (kTile / kHalf), half % (kTile / kHalf) * kHalf)
-               : -1;
+  struct Runs {
+    int64_t first, cols;  // of this thread's first run; of the matrix
+    int rows;             // of the tile, from that run on; none where the tile is cut before it
+    __device__ Whole run(int r) const {
+      constexpr int kStep = kMostThreads / (kTile / kRun);  // rows from run to run
+      return {r * kStep < rows ? first + r * kStep * cols : -1};
+    }
+  };
+  // For blocks of kMostThreads.
+  __device__ Runs runs_of(unsigned group) const {
+    const Corner corner = corner_of(group);
+    const int row = static_cast<int>(threadIdx.x) / (kTile / kRun);
+    const int col = static_cast<int>(threadIdx.x) % (kTile / kRun) * kRun;
+    const int64_t below = rows - corner.row < kTile ? rows - corner.row : kTile;
+    const bool cut = corner.col + col >= cols;
+    return {(corner.row + row) * cols + corner.col + col, cols,
+            cut ? 0 : static_cast<int>(below) - row};
   }
   __device__ int64_t elements() const { return kTile * kTile; }
   __device__ int64_t element_at(unsigned group, int64_t i) const {
-    return place(group, static_cast<unsigned>(i) / kTile, static_cast<unsigned>(i) % kTile);
+    const Corner corner = corner_of(group);
+    const int64_t r = corner.row + i / kTile, c = corner.col + i % kTile;
+    return r < rows && c < cols ? r * cols + c : -1;
   }
 
  private:
-  __device__ int64_t place(unsigned group, unsigned row, unsigned col) const {
-    const int64_t r = int64_t{group / across} * kTile + row;
-    const int64_t c = int64_t{group % across} * kTile + col;
-    return r < rows && c < cols ? r * cols + c : -1;
+  struct Corner {
+    int64_t row, col;
+  };
+  __device__ Corner corner_of(unsigned group) const {
+    return {int64_t{group / across} * kTile, int64_t{group % across} * kTile};
   }
 };
 
@@ -164,23 +215,13 @@ struct TileGroups {
 template <class T, int kRuns, class Groups, class Emit>
 __global__ void __launch_bounds__(Groups::kMostThreads, sizeof(T) == 2 ? Groups::kBlocksOfSm : 1)
     map_groups(const T* x, Groups groups, ScaleRule rule, float* scales, Emit emit) {
-  const auto place = [&](int run, int half) {
-    const auto r = static_cast<unsigned>(run), h = static_cast<unsigned>(half);
-    if constexpr (!Groups::kWholeRuns)
-      return groups.half_at(blockIdx.x, (2 * r + h) * blockDim.x + threadIdx.x);
-    const int64_t first = groups.half_at(blockIdx.x, 2 * (r * blockDim.x + threadIdx.x));
-    return first < 0 ? first : first + half * kHalf;
-  };
+  const auto runs = groups.runs_of(blockIdx.x);
   Raw<T> held[kRuns];
   float most = 0;
 #  pragma unroll
   for (int r = 0; r < kRuns; ++r) {
     held[r] = zero_run<T>();
-#  pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int64_t at = place(r, h);
-      if (at >= 0) load_half(x + at, held[r], h);
-    }
+    load_values(x, runs.run(r), held[r]);
   }
 #  pragma unroll
   for (int r = 0; r < kRuns; ++r)
@@ -191,7 +232,7 @@ __global__ void __launch_bounds__(Groups::kMostThreads, sizeof(T) == 2 ? Groups:
   with_divider<T>(scale, most, [&](const auto& divide) {
 #  pragma unroll
     for (int r = 0; r < kRuns; ++r)
-      emit.run(held[r], divide, scale, Places{{place(r, 0), place(r, 1)}});
+      emit.run(held[r], divide, scale, runs.run(r));
   });
 }
 
@@ -295,11 +336,26 @@ class Runs {
   }
   // With bounded scales, one per row or tile, to `scales`.
   static void encode_rows(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
-    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, scales, codes);
+    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, bounded(m), scales, codes);
   }
   static void encode_tiles(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
     const auto across = static_cast<unsigned>((m.cols + 127) / 128);
-    encode_groups(exec, m.x, TileGroups{m.rows, m.cols, across}, scales, codes);
+    encode_groups(exec, m.x, TileGroups{m.rows, m.cols, across}, bounded(m), scales, codes);
+  }
+
+  // Inputs: with the scale of the range that x has, which is also written to scale_out.
+  static void encode_by_range(const Exec& exec, Reals x, int64_t n, float* scale_out,
+                              uint8_t* codes) {
+    const Tensor range = absmax_of(exec, x, n);
+    const SharedScale scale = SharedScale::of_range(range, Codec::kMax);
+    visit(x, [&]<class T>(const T* p) {
+      map(exec, p, n, scale, scale_out, ToCodes<T, Codec, false>{codes});
+    });
+  }
+  // With the scale of each row's range, to `scales`.
+  static void encode_tokens(const Exec& exec, const Matrix& m, float* scales, uint8_t* codes) {
+    encode_groups(exec, m.x, RowGroups{m.rows, m.cols}, ScaleRule::plain(Codec::kMax), scales,
+                  codes);
   }
 
   static void decode(const Exec& exec, const uint8_t* codes, const float* scales, ScaleGrid grid,
@@ -350,10 +406,11 @@ class Runs {
            aligned(x) && emit.packed() ? 1 : 0, scale, scale_out, emit);
   }
 
+  static ScaleRule bounded(const Matrix& m) { return ScaleRule::bounded(Codec::kMax, m.x.type); }
+
   template <class Groups>
-  static void encode_groups(const Exec& exec, Reals x, const Groups& groups, float* scales,
-                            uint8_t* codes) {
-    const ScaleRule rule = ScaleRule::bounded(Codec::kMax, x.type);
+  static void encode_groups(const Exec& exec, Reals x, const Groups& groups, const ScaleRule& rule,
+                            float* scales, uint8_t* codes) {
     visit(x, [&]<class T>(const T* p) {
       map(exec, p, groups, groups.cols, rule, scales, ToCodes<T, Codec, false>{codes});
     });
@@ -364,14 +421,16 @@ class Runs {
     decltype(&map_groups<T, 4, Groups, Emit>) kernel;
     int64_t runs;  // of a thread
   };
-  // Few threads, so that what a block does once weighs little, as long as they hold the group.
+  // For rows a warp at least, and then few threads: what a block does once weighs little, and many
+  // blocks are in different phases. (H200, 256 to 28672 columns: 1 run up to 512 columns, 2 at
+  // 1024, 4 to 8192, 8 from there on are the fastest, by 3 to 20 % of the copy rate.)
   template <class T, class Groups, class Emit>
   static GroupKernel<T, Groups, Emit> kernel_for(int64_t runs) {
     if constexpr (std::is_same_v<Groups, RowGroups>) {
-      if (runs <= 128) return {map_groups<T, 1, Groups, Emit>, 1};
-      if (runs <= 512) return {map_groups<T, 2, Groups, Emit>, 2};
+      if (runs <= 32) return {map_groups<T, 1, Groups, Emit>, 1};
+      if (runs <= 64) return {map_groups<T, 2, Groups, Emit>, 2};
       if constexpr (sizeof(T) == 2) {
-        if (runs > 512 * 4) return {map_groups<T, 8, Groups, Emit>, 8};
+        if (runs > 512) return {map_groups<T, 8, Groups, Emit>, 8};
       }
     }
     return {map_groups<T, 4, Groups, Emit>, 4};

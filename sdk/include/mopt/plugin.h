@@ -37,7 +37,8 @@ typedef uint32_t mopt_component_flags;
 enum {
   MOPT_SERVES_CPU = 1,
   MOPT_SERVES_CUDA = 2,
-  MOPT_CONCURRENT = 4 /* work members may run in parallel on one instance */
+  MOPT_CONCURRENT = 4,    /* work members may run in parallel on one instance */
+  MOPT_ENCODES_INPUTS = 8 /* a quantizer: encode_input works for each input that scheme allows */
 };
 
 /* Something that a recipe can name. `vtable` has the type that interface_id fixes, for instance

@@ -246,6 +246,7 @@ constexpr mopt_component component(const char* interface_id, const void* vtable)
   uint32_t flags = MOPT_SERVES_CPU;
   if constexpr (requires { T::concurrent; }) flags |= T::concurrent ? MOPT_CONCURRENT : 0;
   if constexpr (requires { T::cuda; }) flags |= T::cuda ? MOPT_SERVES_CUDA : 0;
+  if constexpr (requires { &T::encode_input; }) flags |= MOPT_ENCODES_INPUTS;
   return {sizeof(mopt_component), flags, interface_id, T::name, T::summary, options<T>().first,
           options<T>().second,    vtable};
 }

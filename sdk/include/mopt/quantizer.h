@@ -70,7 +70,13 @@ typedef struct mopt_quantizer {
    * allowed. [concurrent] */
   mopt_error* (*quantize_input)(mopt_instance*, const mopt_exec*, mopt_operand, const DLTensor* x,
                                 const float* scale, DLTensor* out)MOPT_NOEXCEPT;
+  /* The same for products of codes: x [rows, cols] -> codes [rows, cols] of the scheme's element,
+   * and f32 scales [1], or [rows] where each token has its own. What a code stands for times its
+   * scale, rounded to x's type, is what quantize_input gives. MOPT_UNSUPPORTED without the flag
+   * MOPT_ENCODES_INPUTS. [concurrent] */
+  mopt_error* (*encode_input)(mopt_instance*, const mopt_exec*, const DLTensor* x,
+                              const float* scale, DLTensor* codes, DLTensor* scales)MOPT_NOEXCEPT;
 } mopt_quantizer;
-MOPT_STATIC_ASSERT(sizeof(mopt_quantizer) == 80);
+MOPT_STATIC_ASSERT(sizeof(mopt_quantizer) == 88);
 
 #endif

@@ -83,6 +83,8 @@ void for_rows(const Exec& exec, int64_t rows, int64_t cols, const Fn& fn) {
 //   float input_scale(mopt_operand, float absmax) const
 //   void quantize_input(const Exec&, mopt_operand, const DLTensor& x, const float* scale,
 //                       DLTensor& out) const
+//   [void encode_input(const Exec&, const DLTensor& x, const float* scale, DLTensor& codes,
+//                      DLTensor& scales) const]
 template <class T>
 struct QuantizerComponent {
   static constexpr mopt_quantizer vtable = {
@@ -126,6 +128,16 @@ struct QuantizerComponent {
          const float* scale, DLTensor* out) noexcept {
         return guard(
             [&] { detail::self<T>(self).quantize_input(Exec(exec), operand, *x, scale, *out); });
+      },
+      [](mopt_instance* self, const mopt_exec* exec, const DLTensor* x, const float* scale,
+         DLTensor* codes, DLTensor* scales) noexcept {
+        return guard([&] {
+          if constexpr (requires { &T::encode_input; }) {
+            detail::self<T>(self).encode_input(Exec(exec), *x, scale, *codes, *scales);
+          } else {
+            throw Error(MOPT_UNSUPPORTED, std::string(T::name) + " has no codes of inputs");
+          }
+        });
       }};
   static constexpr mopt_component value = detail::component<T>(MOPT_QUANTIZER_INTERFACE, &vtable);
 };
