@@ -224,7 +224,8 @@ TEST_CASE_FIXTURE(OnBoth,
       const std::string what = e.what(), before = "it takes at least ";
       const size_t at = what.find(before);
       REQUIRE(at != std::string::npos);
-      CHECK(what.find(" MiB there: raise --device-memory-limit", at) != std::string::npos);
+      CHECK(what.find(" MiB there: end what else runs on it, raise --device-memory-limit", at) !=
+            std::string::npos);
       CHECK(std::stoll(what.substr(at + before.size())) >= (kib >> 10));
     } catch (const Failure& f) {  // before the run
       planned = true;

@@ -427,7 +427,8 @@ void Run::need_less(const Error& lack) {
     const auto wanted = static_cast<uint64_t>(request_.on_device->memory().wanted);
     throw Error(lack.code(), std::string(lack.what()) + "; it takes at least " +
                                  std::to_string(mib(wanted)) +
-                                 " MiB there: raise --device-memory-limit, calibrate on shorter "
+                                 " MiB there: end what else runs on it, raise "
+                                 "--device-memory-limit, calibrate on shorter "
                                  "rows or with --device cpu, and continue with --resume");
   }
   batch_tokens_ /= 2;

@@ -314,7 +314,9 @@ constexpr CodeEntry kCodes[] = {
      "has no driver, is held by another process alone, or failed during the run; the message says "
      "which. A run that it interrupted is continued by the printed command with --resume, from the "
      "blocks that are finished: on the device when nvidia-smi shows it well, "
-     "or on the CPU. --device cpu works everywhere, --device auto chooses what is usable."},
+     "or on the CPU. One that fails at the same block again points at a plugin's kernel: with "
+     "CUDA_LAUNCH_BLOCKING=1 in the environment the message names the tensor. --device cpu works "
+     "everywhere, --device auto chooses what is usable."},
     {"R104", Exit::kResources, "another process writes this output",
      "A second mopt-host holds the lock of the same output; its process id is named. Wait for it, "
      "stop "
