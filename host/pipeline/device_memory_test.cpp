@@ -133,23 +133,26 @@ TEST_CASE_FIXTURE(Planned, "a run works with the smallest limit, and is refused 
 
 // Of a Llama of this shape only the headers, over a file of holes.
 struct Headers : Planned {
-  void write_headers(int64_t layers) {
-    constexpr int64_t kHidden = 4096, kFfn = 14336, kKv = 1024, kVocab = 128256;
+  struct Dims {
+    int64_t layers, hidden = 4096, ffn = 14336, heads = 32, vocab = 128256;
+    int64_t kv() const { return 8 * (hidden / heads); }
+  };
+  void write_headers(const Dims& dims) {
     std::vector<std::pair<std::string, std::vector<int64_t>>> tensors{
-        {"model.embed_tokens.weight", {kVocab, kHidden}},
-        {"lm_head.weight", {kVocab, kHidden}},
-        {"model.norm.weight", {kHidden}}};
-    for (int64_t i = 0; i < layers; ++i) {
+        {"model.embed_tokens.weight", {dims.vocab, dims.hidden}},
+        {"lm_head.weight", {dims.vocab, dims.hidden}},
+        {"model.norm.weight", {dims.hidden}}};
+    for (int64_t i = 0; i < dims.layers; ++i) {
       const std::string at = "model.layers." + std::to_string(i) + ".";
       for (const char* name : {"input_layernorm", "post_attention_layernorm"})
-        tensors.push_back({at + name + ".weight", {kHidden}});
+        tensors.push_back({at + name + ".weight", {dims.hidden}});
       for (const char* name : {"q", "o"})
-        tensors.push_back({at + "self_attn." + name + "_proj.weight", {kHidden, kHidden}});
+        tensors.push_back({at + "self_attn." + name + "_proj.weight", {dims.hidden, dims.hidden}});
       for (const char* name : {"k", "v"})
-        tensors.push_back({at + "self_attn." + name + "_proj.weight", {kKv, kHidden}});
+        tensors.push_back({at + "self_attn." + name + "_proj.weight", {dims.kv(), dims.hidden}});
       for (const char* name : {"gate", "up"})
-        tensors.push_back({at + "mlp." + name + "_proj.weight", {kFfn, kHidden}});
-      tensors.push_back({at + "mlp.down_proj.weight", {kHidden, kFfn}});
+        tensors.push_back({at + "mlp." + name + "_proj.weight", {dims.ffn, dims.hidden}});
+      tensors.push_back({at + "mlp.down_proj.weight", {dims.hidden, dims.ffn}});
     }
     nlohmann::json header;
     int64_t end = 0;
@@ -167,16 +170,19 @@ struct Headers : Planned {
     out << text;
     out.close();
     fs::resize_file(file, sizeof(size) + size + static_cast<uint64_t>(end));
-    nlohmann::json config = mopt::test::llama_config({.layers = layers,
-                                                      .hidden = kHidden,
-                                                      .intermediate = kFfn,
-                                                      .heads = 32,
+    nlohmann::json config = mopt::test::llama_config({.layers = dims.layers,
+                                                      .hidden = dims.hidden,
+                                                      .intermediate = dims.ffn,
+                                                      .heads = dims.heads,
                                                       .kv_heads = 8,
-                                                      .vocab = kVocab});
+                                                      .vocab = dims.vocab});
     mopt::test::write_text(path("model") / "config.json", config.dump());
   }
   plan::DeviceCost cost_of(int64_t layers, int64_t samples) {
-    write_headers(layers);
+    return cost_of(Dims{.layers = layers}, samples);
+  }
+  plan::DeviceCost cost_of(const Dims& dims, int64_t samples) {
+    write_headers(dims);
     const Prepared job = prepared(
         calibration("\"" + path("ids.safetensors").string() + "\"", samples, 512) + kStatic);
     return *memory_needs(job, DevicePlace{}).device;
@@ -205,6 +211,15 @@ TEST_CASE_FIXTURE(Headers, "Llama 3 8B takes of the device what was measured") {
   CHECK(whole.block == 256 * kMiB + 2 * (linears + (7 + 7 + 2) * 4));
 }
 
+TEST_CASE_FIXTURE(Headers, "the smallest limit holds a forward beside what is encoded") {
+  mopt::test::write_ids(path("ids.safetensors"), 256, 512, 40);
+  const plan::DeviceCost cost =
+      cost_of({.layers = 5, .hidden = 2048, .ffn = 8192, .heads = 16, .vocab = 65536}, 256);
+  // An H200 took 641 MiB when row after row passed.
+  CHECK(cost.smallest >= 641 * kMiB);
+  CHECK(cost.smallest < 665 * kMiB);
+}
+
 TEST_CASE_FIXTURE(Headers, "the smallest limit holds two steps' weights, the third is encoded") {
   mopt::test::write_ids(path("ids.safetensors"), 512, 512, 40);
   const plan::DeviceCost cost = cost_of(32, 512);
@@ -227,7 +242,7 @@ std::string refusal(const std::function<void()>& fn) {
 
 TEST_CASE_FIXTURE(Headers, "a limit below the smallest that works is refused with it") {
   mopt::test::write_ids(path("ids.safetensors"), 512, 512, 40);
-  write_headers(8);
+  write_headers({.layers = 8});
   const Prepared job =
       prepared(calibration("\"" + path("ids.safetensors").string() + "\"", 512, 512) + kStatic);
   const MemoryNeeds needs = memory_needs(job, DevicePlace{});

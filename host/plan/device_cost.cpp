@@ -48,11 +48,16 @@ std::vector<Step> steps_of(const Plan& plan) {
   return steps;
 }
 
+// Whether a block may be encoded while the next is forwarded. Where blocks of memory are kept, what
+// the forward had is counted all the same.
+enum class Encoded { kAfterForward, kMeanwhile };
+
 // One run, step by step; only its memory.
 class Rehearsal {
  public:
   struct Rows {
     int64_t batch_rows, there;
+    Encoded encoded = Encoded::kAfterForward;
   };
   Rehearsal(const PlanInput&, const Plan&, const Rows&, PoolModel&);
   void run();
@@ -78,13 +83,15 @@ class Rehearsal {
   const PlanInput& in_;
   const Plan& plan_;
   PoolModel& pool_;
-  int64_t tokens_ = 0;  // of a row
+  Encoded encoded_;
+  int64_t passing_ = 0;  // that the last forward took and gave back
+  int64_t tokens_ = 0;   // of a row
   std::optional<DeviceForward> forward_;
   bool multiplied_ = false;
 };
 
 Rehearsal::Rehearsal(const PlanInput& in, const Plan& plan, const Rows& rows, PoolModel& pool)
-    : in_(in), plan_(plan), pool_(pool) {
+    : in_(in), plan_(plan), pool_(pool), encoded_(rows.encoded) {
   if (!plan.needs_data()) return;
   const Calibration& c = *in.recipe.calibration;
   tokens_ = c.seq_len.value;
@@ -117,7 +124,9 @@ Rehearsal::Loaded Rehearsal::load(const Step& step) {
 }
 
 void Rehearsal::forward(Loaded& loaded) {
+  passing_ = 0;
   if (loaded.step.block < 0) return;
+  pool_.watch();
   std::vector<ValueId> observed;
   for (const Site& site : plan_.sites) {
     if (loaded.step.unit == nullptr || site.block != loaded.step.block ||
@@ -130,6 +139,7 @@ void Rehearsal::forward(Loaded& loaded) {
   const bool last = loaded.step.block == plan_.last_forward_block;
   loaded.samples = forward_->run(
       observed, last ? DeviceForward::Results::kDrop : DeviceForward::Results::kPassOn);
+  passing_ = pool_.most_live() - pool_.live();
 }
 
 // Taken and given back at once.
@@ -212,7 +222,13 @@ void Rehearsal::run() {
     Loaded loaded = std::move(ahead.front());
     ahead.pop_front();
     forward(loaded);
-    if (before) finish(*before);
+    if (before) {
+      std::optional<PoolBlock> meanwhile;
+      if (encoded_ == Encoded::kMeanwhile && passing_ > 0)
+        meanwhile = pool_.take(PoolQueue::kCompute, passing_);
+      finish(*before);
+      if (meanwhile) pool_.give(*meanwhile);
+    }
     before = std::move(loaded);
   }
   if (before) finish(*before);
@@ -296,7 +312,7 @@ uint64_t smallest(const PlanInput& in, const Plan& plan, const compute::MemoryRu
   constexpr int kAttempts = 16;
   compute::MemoryRules nothing_kept = rules;
   nothing_kept.huge = 0;
-  const Rehearsal::Rows rows{1, kBatchesThere};
+  const Rehearsal::Rows rows{1, kBatchesThere, Encoded::kMeanwhile};
   auto limit = static_cast<int64_t>(rehearse(in, plan, rows, PoolModel(nothing_kept)).peak);
   for (int i = 0; i < kAttempts; ++i) {
     const auto peak = static_cast<int64_t>(rehearse(in, plan, rows, PoolModel(rules, limit)).peak);

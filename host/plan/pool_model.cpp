@@ -11,15 +11,18 @@ PoolBlock PoolModel::take(PoolQueue queue, int64_t bytes) {
   if (found != kept.end() && *found <= compute::largest_block_for(size)) {
     size = *found;
     kept.erase(found);
-    return {queue, size};
+  } else {
+    if (in_use_ + size > limit_) trim();
+    in_use_ += size;
+    peak_ = std::max(peak_, in_use_);
   }
-  if (in_use_ + size > limit_) trim();
-  in_use_ += size;
-  peak_ = std::max(peak_, in_use_);
+  live_ += size;
+  most_live_ = std::max(most_live_, live_);
   return {queue, size};
 }
 
 void PoolModel::give(PoolBlock block) {
+  live_ -= block.bytes;
   if (block.bytes >= rules_.huge) {
     in_use_ -= block.bytes;
   } else {

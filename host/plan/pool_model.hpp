@@ -28,6 +28,10 @@ class PoolModel {
   void give(PoolBlock);
   // The most that was taken at a time. Above the limit: the work does not fit into it.
   int64_t peak() const { return peak_; }
+  // Taken and not given back; and the most of it since the last call of watch().
+  int64_t live() const { return live_; }
+  int64_t most_live() const { return most_live_; }
+  void watch() { most_live_ = live_; }
   const compute::MemoryRules& rules() const { return rules_; }
 
  private:
@@ -35,7 +39,7 @@ class PoolModel {
   const compute::MemoryRules rules_;
   const int64_t limit_;
   std::array<std::multiset<int64_t>, 3> kept_;
-  int64_t in_use_ = 0, peak_ = 0;
+  int64_t in_use_ = 0, peak_ = 0, live_ = 0, most_live_ = 0;
 };
 
 }  // namespace mopt::plan

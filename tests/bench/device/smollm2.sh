@@ -2,13 +2,15 @@
 # SmolLM2-135M on the device against the CPU, every recipe of the library: one without data gives the same
 # bytes on both; one with data gives the same bytes twice on the device, the CPU's bytes in every tensor but
 # the scales of inputs, those within SCALES, and a perplexity within 0.2 % of the CPU's or, where more, within
-# the recipe's noise: what the CPU's own perplexity differs when its checkpoint is evaluated there and not on
-# the device, or when another instruction set of the CPU (OTHER_ISA, of oneDNN) calibrates. The order of sums
-# alone moves four-bit activations of so small a model by 1 %. Every output is verified.
+# the recipe's noise: the most that the CPU's own checkpoint moves when the range behind each static scale of
+# an input is one step of bfloat16 larger or smaller, or neither, drawn DRAWS times; when it is evaluated on
+# the CPU and not on the device; or when another instruction set of the CPU (OTHER_ISA, of oneDNN) calibrates.
+# No two orders of a sum in bfloat16 agree better than such a step. Every output is verified.
 #   smollm2.sh keep DIR       puts the pieces below DIR (gather.sh made them) aside, one call after the other
 #   smollm2.sh [RECIPE...]    joins them, converts to BF16 and runs (all recipes of general/ but base)
-# ROWS (32 unless set) calibration rows; EVAL_TOKENS (65536); SCALES (0.05); OTHER_ISA (AVX512_CORE_BF16). $OUT/smollm2.csv, one line a
-# recipe: how many scales of inputs differ and by how much at most stands there too.
+# ROWS (32 unless set) calibration rows; EVAL_TOKENS (65536); SCALES (0.05); DRAWS (8); OTHER_ISA
+# (AVX512_CORE_BF16). $OUT/smollm2.csv, one line a recipe: how many scales of inputs differ and by how much at
+# most, and the perplexities of all draws, stand there too.
 ROWS=${ROWS:-32}
 SEQ=${SEQ:-512}
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -28,7 +30,7 @@ if [ ! -f "$model/config.json" ]; then
 fi
 ids_file=$peers/smollm2_ids.safetensors
 csv=$out/smollm2.csv
-echo recipe,kind,cpu_s,device_s,bytes,perplexity_cpu,perplexity_device,evaluated_on_cpu,other_isa,scales,result >"$csv"
+echo recipe,kind,cpu_s,device_s,bytes,perplexity_cpu,perplexity_device,evaluated_on_cpu,other_isa,draws,scales,result >"$csv"
 eval_tokens=${EVAL_TOKENS:-65536}
 
 # quantize DEVICE FOLDER
@@ -66,18 +68,36 @@ for name in other[:5]:
 sys.exit(bool(other) or a.keys() != b.keys() or max(off, default=0) > float(sys.argv[3]))
 PY
 }
+# nudged FROM TO SEED: TO is FROM with the range behind each scale a step of bfloat16 off, or as it was.
+nudged() {
+  rm -rf "${scratch:?}/$2"
+  cp -r "$scratch/$1" "$scratch/$2"
+  python3 - "$scratch/$2/model.safetensors" "$3" <<'PY'
+import json, random, struct, sys
+random.seed(int(sys.argv[2]))
+with open(sys.argv[1], "r+b") as f:
+    size = struct.unpack("<Q", f.read(8))[0]
+    for name, t in sorted(json.loads(f.read(size)).items()):
+        if not name.endswith(("input_scale", "k_scale", "v_scale")):
+            continue
+        f.seek(8 + size + t["data_offsets"][0])
+        scale = struct.unpack("<f", f.read(4))[0]
+        f.seek(-4, 1)
+        f.write(struct.pack("<f", scale * (1 + random.choice((-1, 0, 1)) / 256)))
+PY
+}
 perplexity() {
   "$host" eval "$scratch/$2" --ids "$ids_file:eval_ids" --max-tokens "$eval_tokens" --device "$1" \
     --json --quiet >"$scratch/eval.json" && value "$scratch/eval.json" perplexity
 }
 # The words after `recipe,kind` of one line.
 compare() {
-  local begin cpu_s device_s a=- b=- c=- d=- moved=- result=same bytes
+  local begin cpu_s device_s a=- b=- c=- d=- draws=- moved=- result=same bytes
   begin=$(now)
-  quantize cpu smol_cpu || { echo "-,-,-,-,-,-,-,-,-,FAILED on the cpu"; return; }
+  quantize cpu smol_cpu || { echo "-,-,-,-,-,-,-,-,-,-,FAILED on the cpu"; return; }
   cpu_s=$(since "$begin")
   begin=$(now)
-  quantize "$device" smol_one || { echo "-,$cpu_s,-,-,-,-,-,-,-,FAILED on the device"; return; }
+  quantize "$device" smol_one || { echo "-,$cpu_s,-,-,-,-,-,-,-,-,FAILED on the device"; return; }
   device_s=$(since "$begin")
   if [ -z "$(value "$scratch/smol_cpu/mopt/report.json" calibration)" ]; then
     kind=weights
@@ -92,12 +112,19 @@ compare() {
     b=$(perplexity "$device" smol_one)
     c=$(perplexity cpu smol_cpu)
     ONEDNN_MAX_CPU_ISA=${OTHER_ISA:-AVX512_CORE_BF16} quantize cpu smol_two && d=$(perplexity "$device" smol_two)
-    awk -v a="$a" -v b="$b" -v c="$c" -v d="$d" 'function off(x, y) {return x > y ? x / y - 1 : y / x - 1}
-      BEGIN {exit !(off(a, b) < 0.002 || off(a, b) <= off(a, c) || off(a, b) <= off(a, d))}' ||
+    draws=$(for draw in $(seq "${DRAWS:-8}"); do
+      nudged smol_cpu smol_two "$draw" && perplexity "$device" smol_two
+    done | tr '\n' ' ')
+    awk -v a="$a" -v b="$b" -v others="$c $d $draws" 'function off(x, y) {return x > y ? x / y - 1 : y / x - 1}
+      BEGIN {
+        most = 0.002
+        for (i = split(others, other); i > 0; i--) if (off(a, other[i]) > most) most = off(a, other[i])
+        exit !(off(a, b) <= most)
+      }' ||
       result="FAILED perplexity is off by more than 0.2 % and than its own noise"
   fi
   bytes=$(value "$scratch/smol_one/mopt/report.json" output.bytes)
-  echo "$kind,$cpu_s,$device_s,$bytes,$a,$b,$c,$d,$moved,$result"
+  echo "$kind,$cpu_s,$device_s,$bytes,$a,$b,$c,$d,$draws,$moved,$result"
 }
 machine
 if [ $# -eq 0 ]; then
