@@ -100,9 +100,18 @@ bool same_numbers(const Blob& a, const Blob& b) {
   });
 }
 
-void check_weights_on_device(const mopt_component& component, const std::vector<Option>& options,
-                             const std::vector<Shape>& shapes) {
-  CHECK((component.flags & MOPT_SERVES_CUDA) != 0);
+namespace {
+
+struct Both {
+  FakeHost& host;
+  const Quantizer& device;
+  FakeHost& cpu_host;
+  const Quantizer& cpu;
+};
+// Calls fn with the same quantizer on the emulated device and on the CPU, for each shape.
+template <class Fn>
+void on_both(const mopt_component& component, const std::vector<Option>& options,
+             const std::vector<Shape>& shapes, const Fn& fn) {
   for (const Shape& shape : shapes) {
     FakeHost host(FakeHost::On::kEmulatedCuda), cpu_host;
     host.shift = shape.shift;
@@ -110,19 +119,9 @@ void check_weights_on_device(const mopt_component& component, const std::vector<
     CAPTURE(shape.rows);
     CAPTURE(shape.cols);
     CAPTURE(shape.shift);
-    for (const DLDataType dtype : kSourceTypes) {
-      for (const Content content : kContents) {
-        CAPTURE(dtype_name(dtype));
-        CAPTURE(static_cast<int>(content));
-        WeightCase weight = weight_case(matrix(dtype, shape, content));
-        if (content == Content::kOneRow) weight.group_absmax *= 1.5f;
-        check_weight(host, device, cpu_host, cpu, weight);
-      }
-    }
+    fn(shape, Both{host, device, cpu_host, cpu});
   }
 }
-
-namespace {
 
 // Codes times scales, rounded once, are what quantize_input gives.
 void check_codes_of_input(const Quantizer& quantizer, const Blob& x, const float* scale) {
@@ -140,52 +139,63 @@ void check_codes_of_input(const Quantizer& quantizer, const Blob& x, const float
   CHECK(same_numbers(values, quantizer.quantize_input(MOPT_OPERAND_INPUT, x, scale)));
 }
 
+// Inputs of each type that activations have, and the same with elements beyond their range.
+template <class Fn>
+void for_inputs(const Shape& shape, const Fn& fn) {
+  for (const DLDataType dtype : {kBf16, kF32}) {
+    const Blob ordinary = random_blob(dtype, {shape.rows, shape.cols}, 3);
+    fn(ordinary, with_outliers(ordinary));
+  }
+}
+
 }  // namespace
+
+void check_weights_on_device(const mopt_component& component, const std::vector<Option>& options,
+                             const std::vector<Shape>& shapes) {
+  CHECK((component.flags & MOPT_SERVES_CUDA) != 0);
+  on_both(component, options, shapes, [&](const Shape& shape, const Both& on) {
+    for (const DLDataType dtype : kSourceTypes) {
+      for (const Content content : kContents) {
+        CAPTURE(dtype_name(dtype));
+        CAPTURE(static_cast<int>(content));
+        WeightCase weight = weight_case(matrix(dtype, shape, content));
+        if (content == Content::kOneRow) weight.group_absmax *= 1.5f;
+        check_weight(on.host, on.device, on.cpu_host, on.cpu, weight);
+      }
+    }
+  });
+}
 
 void check_codes_of_inputs(const mopt_component& component, const std::vector<Option>& options,
                            const std::vector<Shape>& shapes) {
   REQUIRE((component.flags & MOPT_ENCODES_INPUTS) != 0);
-  for (const Shape& shape : shapes) {
-    FakeHost host(FakeHost::On::kEmulatedCuda), cpu_host;
-    host.shift = shape.shift;
-    const Quantizer device(host, component, options), cpu(cpu_host, component, options);
-    CAPTURE(shape.rows);
-    CAPTURE(shape.cols);
-    for (const DLDataType dtype : {kBf16, kF32}) {
-      const Blob ordinary = random_blob(dtype, {shape.rows, shape.cols}, 3);
-      const Blob outliers = with_outliers(ordinary);
-      for (const Quantizer* quantizer : {&cpu, &device}) {
+  on_both(component, options, shapes, [&](const Shape& shape, const Both& on) {
+    for_inputs(shape, [&](const Blob& ordinary, const Blob& outliers) {
+      for (const Quantizer* quantizer : {&on.cpu, &on.device}) {
         check_codes_of_input(*quantizer, ordinary, nullptr);
-        for (const float scale : stored_scales(cpu, MOPT_OPERAND_INPUT, absmax(ordinary)))
+        for (const float scale : stored_scales(on.cpu, MOPT_OPERAND_INPUT, absmax(ordinary)))
           check_codes_of_input(*quantizer, outliers, &scale);
       }
-    }
-  }
+    });
+  });
 }
 
 void check_inputs_on_device(const mopt_component& component, const std::vector<Option>& options,
                             const std::vector<Shape>& shapes) {
-  for (const Shape& shape : shapes) {
-    FakeHost host(FakeHost::On::kEmulatedCuda), cpu_host;
-    host.shift = shape.shift;
-    const Quantizer device(host, component, options), cpu(cpu_host, component, options);
-    CAPTURE(shape.rows);
-    CAPTURE(shape.cols);
-    for (const DLDataType dtype : {kBf16, kF32}) {
-      const Blob ordinary = random_blob(dtype, {shape.rows, shape.cols}, 3);
-      const Blob outliers = with_outliers(ordinary);
+  on_both(component, options, shapes, [&](const Shape& shape, const Both& on) {
+    for_inputs(shape, [&](const Blob& ordinary, const Blob& outliers) {
       for (const mopt_operand operand : {MOPT_OPERAND_INPUT, MOPT_OPERAND_KV}) {
-        if (!holds(cpu, operand)) continue;
+        if (!holds(on.cpu, operand)) continue;
         CAPTURE(operand);
-        CHECK(same_numbers(device.quantize_input(operand, ordinary, nullptr),
-                           cpu.quantize_input(operand, ordinary, nullptr)));
-        for (const float scale : stored_scales(cpu, operand, absmax(ordinary))) {
-          CHECK(same_numbers(device.quantize_input(operand, outliers, &scale),
-                             cpu.quantize_input(operand, outliers, &scale)));
+        CHECK(same_numbers(on.device.quantize_input(operand, ordinary, nullptr),
+                           on.cpu.quantize_input(operand, ordinary, nullptr)));
+        for (const float scale : stored_scales(on.cpu, operand, absmax(ordinary))) {
+          CHECK(same_numbers(on.device.quantize_input(operand, outliers, &scale),
+                             on.cpu.quantize_input(operand, outliers, &scale)));
         }
       }
-    }
-  }
+    });
+  });
 }
 
 void check_golden_on_device(const mopt_component& component, const std::vector<Option>& options,
