@@ -8,6 +8,7 @@
 #include "host/cli/layout.hpp"
 #include "host/cli/plan_text.hpp"
 #include "host/cli/signals.hpp"
+#include "host/pipeline/activation_budget.hpp"
 #include "host/pipeline/resources.hpp"
 #include "host/pipeline/run.hpp"
 #include "host/report/version.hpp"
@@ -122,8 +123,9 @@ PlannedMemory planned_memory(const App& app, const Prepared& job) {
   const pipeline::MemoryNeeds needs = pipeline::memory_needs(job, place);
   pipeline::check_memory(job, needs, {options.memory_limit, options.device_memory_limit});
   if (!needs.device) return {needs.process, job.plan.cost.block_memory, std::nullopt};
-  return {needs.process, needs.device->block,
-          pipeline::device_peak(*needs.device, options.device_memory_limit)};
+  const uint64_t room = options.device_memory_limit.value_or(UINT64_MAX);
+  return {needs.process + pipeline::pinned_at_most(needs, room, options.memory_limit),
+          needs.device->block, pipeline::device_peak(*needs.device, options.device_memory_limit)};
 }
 
 Exit check(App& app, const JobOptions& options) {

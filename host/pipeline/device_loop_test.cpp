@@ -96,6 +96,8 @@ constexpr Tiers kTiers[] = {
 
 struct OnTiers : OnBoth {
   static constexpr int64_t kBatch = 24;
+  static constexpr uint64_t kBatchBytes = 24 * 32 * 4;
+  uint64_t planned = 0;  // bytes of activations in pinned memory
   static std::string recipe() {
     std::string tables = kCalibrated;
     return tables.replace(tables.find("samples = 5"), 11, "samples = 32");
@@ -112,6 +114,8 @@ struct OnTiers : OnBoth {
                                              tiers.there * kBytes + kPassage);
     // What the run needs beside activations, and little more.
     const uint64_t limit = needs.process + (uint64_t{16} << 20);
+    planned = pinned_at_most(needs, static_cast<uint64_t>(device.memory().room),
+                             tiers.on_disk ? std::optional(limit) : std::nullopt);
     return [&said, on_disk = tiers.on_disk, limit](RunRequest& request) {
       request.batch_tokens = kBatch;
       if (on_disk) request.memory_limit = limit;
@@ -139,6 +143,9 @@ TEST_CASE_FIXTURE(OnTiers, "wherever activations rest, the bytes are those that 
       CHECK((tiers.on_disk
                  ? report.memory.activations->on_disk
                  : report.memory.activations->pinned) == static_cast<uint64_t>(16 - tiers.there));
+      const uint64_t pinned = report.memory.activations->pinned * kBatchBytes;
+      CHECK(planned >= pinned);
+      CHECK(planned <= (tiers.on_disk ? uint64_t{0} : pinned + kBatchBytes));
       CHECK(device.complaints() == std::vector<std::string>());
       CHECK(device.memory().in_use == 0);
       CHECK(device.pinned_bytes() == 0);

@@ -293,8 +293,8 @@ ForwardOptions Run::forward_options() {
 Resting Run::resting() const {
   if (!queues_) return {};
   const DevicePlace place{rules_of(*request_.on_device), request_.opened_bytes, batch_tokens_};
-  const Budget budget = activation_budget(memory_needs(job_, place), request_.on_device->memory(),
-                                          request_.memory_limit);
+  const auto room = static_cast<uint64_t>(request_.on_device->memory().room);
+  const Budget budget = activation_budget(memory_needs(job_, place), room, request_.memory_limit);
   Resting resting{.device = rest_on_device_ ? budget.device : 0,
                   .pinned = budget.pinned,
                   .file = output_.own() / "activations.rest",
