@@ -3,11 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
+#include <vector>
 
 #include "mopt/numeric/e2m1.hpp"
 #include "mopt/numeric/e8m0.hpp"
 #include "mopt/numeric/int4.hpp"
 #include "mopt/numeric/int8.hpp"
+#include "mopt/numeric/range.hpp"
 
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
@@ -23,6 +26,9 @@ int count_wrong_codes() {
   return 0;
 }
 int count_wrong_products(int, int) {
+  return 0;
+}
+int count_wrong_ranges() {
   return 0;
 }
 
@@ -109,6 +115,35 @@ int count_wrong_products(int mantissa_bits, int stride) {
   return static_cast<int>(hn::GetLane(hn::SumOfLanes(Floats(), bad)));
 }
 
+// Ranges of blocks of which each has its largest elsewhere, with a NaN in some place or with none.
+template <class T>
+int wrong_ranges(int64_t size) {
+  constexpr int64_t kCount = 9;
+  std::vector<T> x(static_cast<size_t>(kCount * size));
+  int count = 0;
+  for (int64_t nan = -1; nan < kCount * size; ++nan) {
+    for (int64_t i = 0; i < kCount * size; ++i)
+      put(static_cast<float>((i * 37 % 101 - 50) * (1 + i / size)), x[static_cast<size_t>(i)]);
+    if (nan >= 0)
+      put(std::copysign(std::numeric_limits<float>::quiet_NaN(), nan % 2 ? 1.0f : -1.0f),
+          x[static_cast<size_t>(nan)]);
+    float blocks[kCount];
+    block_absmax(x.data(), kCount, size, blocks);
+    for (int64_t b = 0; b < kCount; ++b)
+      count += blocks[b] != absmax_of(x.data() + b * size, size);
+    count += absmax(x.data(), kCount * size) != absmax_of(x.data(), kCount * size);
+  }
+  return count;
+}
+
+int count_wrong_ranges() {
+  int count = 0;
+  for (const int64_t size : {5, 16, 32, 48, 67}) {
+    count += wrong_ranges<float>(size) + wrong_ranges<Bf16>(size) + wrong_ranges<F16>(size);
+  }
+  return count;
+}
+
 #endif
 }  // namespace mopt::test::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -118,6 +153,7 @@ namespace mopt::test {
 
 HWY_EXPORT(count_wrong_codes);
 HWY_EXPORT(count_wrong_products);
+HWY_EXPORT(count_wrong_ranges);
 
 template <class Fn>
 void for_each_target(const Fn& fn) {
@@ -148,6 +184,13 @@ TEST_CASE("the corrected product is the quotient for every f16 and every 31st fl
   for_each_target([](const std::string& target) {
     CAPTURE(target);
     CHECK(HWY_DYNAMIC_DISPATCH(count_wrong_products)(10, 31) == 0);
+  });
+}
+
+TEST_CASE("a range in vectors is that of one element after the other; a NaN does not count") {
+  for_each_target([](const std::string& target) {
+    CAPTURE(target);
+    CHECK(HWY_DYNAMIC_DISPATCH(count_wrong_ranges)() == 0);
   });
 }
 

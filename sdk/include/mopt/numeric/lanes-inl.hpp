@@ -12,6 +12,8 @@
 #    define MOPT_NUMERIC_LANES_INL
 #  endif
 
+#  include <cmath>
+
 #  include "hwy/highway.h"
 #  include "mopt/numeric/e4m3.hpp"
 #  include "mopt/numeric/range.hpp"
@@ -379,12 +381,14 @@ HWY_INLINE float magnitude_of(uint16_t raw, const T*) {
   return to_float(T{raw});
 }
 
-// max |x| of n elements.
+// max |x| of n elements; a NaN does not count.
 HWY_INLINE float absmax(const float* x, int64_t n) {
   const int64_t whole = n / lanes() * lanes();
   F most = all(0.0f);
-  for (int64_t i = 0; i < whole; i += lanes())
-    most = hn::Max(most, hn::Abs(hn::LoadU(Floats(), x + i)));
+  for (int64_t i = 0; i < whole; i += lanes()) {
+    const F a = hn::Abs(hn::LoadU(Floats(), x + i));
+    most = hn::Max(most, hn::IfThenZeroElse(hn::IsNaN(a), a));
+  }
   const float rest = absmax_of(x + whole, n - whole),
               found = hn::GetLane(hn::MaxOfLanes(Floats(), most));
   return found > rest ? found : rest;
@@ -402,6 +406,8 @@ HWY_INLINE float absmax(const T* x, int64_t n) {
   }
   const uint16_t found = hn::GetLane(hn::MaxOfLanes(d, hn::Max(first, second)));
   const float whole = magnitude_of(found, x), rest = absmax_of(x + i, n - i);
+  // The bits of a NaN are the largest: once more, without them.
+  if (std::isnan(whole)) return absmax_of(x, n);
   return whole > rest ? whole : rest;
 }
 
@@ -453,6 +459,11 @@ HWY_INLINE void absmax_of_eight(const T* x, int64_t size, float* out) {
     most = eight;
   }
   store_magnitudes(most, x, out);
+  constexpr uint16_t kInfinity = std::is_same_v<T, Bf16> ? 0x7F80 : 0x7C00;
+  if (hn::AllFalse(d8, hn::Gt(most, hn::Set(d8, kInfinity)))) return;
+  for (int64_t b = 0; b < 8; ++b) {
+    if (std::isnan(out[b])) out[b] = absmax_of(x + b * size, size);
+  }
 }
 
 // max |x| of each of `count` consecutive blocks of `size` elements.
