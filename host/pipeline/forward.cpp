@@ -241,7 +241,9 @@ bool BlockProgram::multiplies_codes(const Checkpoint& checkpoint, const Step& st
   problem.weight_scales = *scales;
   problem.bias = step.op->in.size() == 3;
   problem.y = options_.dtype;
-  return compute::linear_codes_refused(problem, options_.kernels).empty();
+  const std::string_view reason = compute::linear_codes_refused(problem, options_.kernels);
+  if (!reason.empty() && options_.kernels.trace) options_.kernels.trace("linear of codes", reason);
+  return reason.empty();
 }
 
 void BlockProgram::prepare_rope(Step& step) {
