@@ -81,9 +81,9 @@ void run_on_device(DeviceRows<Problem> DeviceKernels::*table, const Problem& pro
   Queue& queue = *options.queue;
   const DeviceInfo& info = queue.device().info();
   const DeviceRows<Problem> rows = queue.device().kernels().*table;
-  pick(rows, options, [&](const DeviceKernel<Problem>& row) {
-    return row.refuse(problem, info);
-  }).run(problem, queue);
+  const DeviceKernel<Problem>& chosen = pick(
+      rows, options, [&](const DeviceKernel<Problem>& row) { return row.refuse(problem, info); });
+  if (options.work == Work::kRun) chosen.run(problem, queue);
 }
 
 }  // namespace mopt::compute

@@ -14,12 +14,17 @@ namespace mopt::compute {
 
 class Queue;  // device.hpp
 
+// On a device a kernel may be chosen without being run: what choosing takes its time with, an
+// algorithm or a plan, is there when the work comes. Operands then are addresses, not memory.
+enum class Work { kRun, kChoose };
+
 struct Options {
   // Names of rows ("linear.reference") that must run instead of their op's first willing one.
   std::vector<std::string> forced;
   // Told why a row was passed over; called from any thread, also from several at once.
   std::function<void(std::string_view kernel, std::string_view reason)> trace;
   Queue* queue = nullptr;  // operands are memory of its device; NULL: of the CPU
+  Work work = Work::kRun;
 };
 
 template <class Problem>

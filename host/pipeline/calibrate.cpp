@@ -174,6 +174,38 @@ void CalibrationPass::begin_looking(Observed& observed, ForwardOptions& options)
   }
 }
 
+std::future<void> CalibrationPass::foresee() const {
+  const graph::Model& model = job_.source->required_graph();
+  size_t next = stream_.next_block();
+  const auto attends = [&](const graph::Block& block) {
+    return std::any_of(model.ops.begin() + static_cast<int64_t>(block.first_op),
+                       model.ops.begin() + static_cast<int64_t>(block.end_op),
+                       [](const graph::Op& op) { return op.kind == graph::OpKind::kAttention; });
+  };
+  while (next < model.blocks.size() && !attends(model.blocks[next]))
+    ++next;
+  if (next >= model.blocks.size() || stream_.batches().empty()) return {};
+  ForwardOptions options = options_;
+  options.param = [&](const std::string& name) {
+    const auto param = std::find_if(model.params.begin(), model.params.end(),
+                                    [&](const graph::Param& p) { return p.name == name; });
+    return compute::view_of(compute::aligned_address(), options_.dtype, param->dims);
+  };
+  const RowBatch rows = stream_.batches().front();
+  auto program = std::make_shared<BlockProgram>(*job_.source, next, options);
+  return std::async(std::launch::async, [this, rows, program] {
+    try {
+      // A queue of this thread's own: it makes the device the thread's.
+      const auto queue = options_.on_device->device().make_queue("foresee");
+      compute::Options kernels = options_.kernels;
+      kernels.queue = queue.get();
+      kernels.trace = {};
+      program->foresee(kernels, static_cast<int64_t>(rows.count), rows.length);
+    } catch (const Error&) {
+    }
+  });
+}
+
 Observed CalibrationPass::run_block(Observe observe, Param param) {
   const auto start = std::chrono::steady_clock::now();
   Observed observed;

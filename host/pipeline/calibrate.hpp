@@ -2,6 +2,7 @@
 // for, and the ranges that calibrators make of them.
 #pragma once
 
+#include <future>
 #include <map>
 #include <mutex>
 #include <string>
@@ -65,6 +66,9 @@ class CalibrationPass {
   Observed run_block(Observe, Param param = {});
   // Ranges of what was observed. Throws Failure M205, M206.
   Calibrated solve(Observed, std::vector<Calibrator>&);
+  // On a device: lets a thread choose the kernels of the next block that has attention, which takes
+  // the time in which the first weights are read. Whatever it cannot do shows in the forward.
+  std::future<void> foresee() const;
   double seconds_forward() const { return seconds_; }
 
  private:

@@ -223,6 +223,8 @@ void DeviceLoop::run_steps() {
       ahead.push_back(weights_.load(steps[next]));
   };
   read_on(plan::kStepsOnDevice);
+  const std::future<void> foreseen =
+      tools_.pass == nullptr ? std::future<void>() : tools_.pass->foresee();
   for (const DeviceStep& step : all) {
     if (step.copied) aside_.push(*step.unit);
   }

@@ -279,6 +279,28 @@ void BlockProgram::find_last_uses() {
   }
 }
 
+void BlockProgram::foresee(const compute::Options& options, int64_t rows, int64_t tokens) const {
+  compute::Options choosing = options;
+  choosing.work = compute::Work::kChoose;
+  const auto view = [&](ValueId v) {
+    View view = shape_of(v, rows, tokens);
+    view.data = compute::aligned_address();
+    return view;
+  };
+  for (const Step& step : steps_) {
+    const Op& op = *step.op;
+    if (op.kind == OpKind::kLinear && !step.codes) {
+      const View* bias = op.in.size() == 3 ? &param(op.in[2]) : nullptr;
+      compute::linear(view(op.in[0]), param(op.in[1]), bias, view(op.out), choosing);
+    } else if (op.kind == OpKind::kAttention) {
+      compute::attention(
+          {view(op.in[0]), view(op.in[1]), view(op.in[2]), static_cast<float>(op.number("scale")),
+           op.integer("window"), view(op.out)},
+          choosing);
+    }
+  }
+}
+
 bool BlockProgram::token_wise() const {
   return std::none_of(steps_.begin(), steps_.end(), [](const Step& s) {
     return s.op->kind == OpKind::kAttention || s.op->kind == OpKind::kRope;
@@ -316,10 +338,10 @@ const View& BlockProgram::param(ValueId v) const {
 }
 
 // The view of an op's result, without memory.
-View BlockProgram::shape_of(const State& s, ValueId v) const {
+View BlockProgram::shape_of(ValueId v, int64_t rows, int64_t tokens) const {
   std::vector<int64_t> extents;
   for (const int64_t d : graph_.values[v].dims) {
-    extents.push_back(d == MOPT_DIM_BATCH ? s.batch : d == MOPT_DIM_TIME ? s.time : d);
+    extents.push_back(d == MOPT_DIM_BATCH ? rows : d == MOPT_DIM_TIME ? tokens : d);
   }
   return compute::view_of(nullptr, options_.dtype, extents);
 }
@@ -346,7 +368,7 @@ std::shared_ptr<std::byte> BlockProgram::reusable(const State& s, const Step& st
 }
 
 View BlockProgram::make(State& s, const Step& step) const {
-  LiveValue value{nullptr, shape_of(s, step.op->out)};
+  LiveValue value{nullptr, shape_of(step.op->out, s.batch, s.time)};
   value.buffer = reusable(s, step, value.view.bytes());
   if (value.buffer == nullptr) value.buffer = take(s, value.view.bytes());
   value.view.data = value.buffer.get();
@@ -446,7 +468,8 @@ void BlockProgram::run_step(State& s, const Step& step) const {
   if (op.kind == OpKind::kReshape) {
     const auto from = s.values.find(op.in[0]);  // else a parameter or an input: not ours to keep
     void* data = operand(s, step, 0).data;
-    LiveValue alias{from == s.values.end() ? nullptr : from->second.buffer, shape_of(s, op.out)};
+    LiveValue alias{from == s.values.end() ? nullptr : from->second.buffer,
+                    shape_of(op.out, s.batch, s.time)};
     alias.view.data = data;
     s.values[op.out] = std::move(alias);
     return;

@@ -104,6 +104,9 @@ class BlockProgram {
   size_t steps() const { return steps_.size(); }
   // The op that makes the value raises the parts that options.ranges has for it.
   bool finds_range(graph::ValueId) const;
+  // On a device: chooses the kernels of products and attention for so many rows of that many
+  // tokens, on options.queue's. Nothing is run.
+  void foresee(const compute::Options&, int64_t rows, int64_t tokens) const;
   // No op mixes tokens: the block may be run on parts of a row.
   bool token_wise() const;
   // On a device, two runs on one token of each row are the same work, wherever the tokens stand.
@@ -151,7 +154,7 @@ class BlockProgram {
   void run_rope(State&, const Step&, const compute::View& y) const;
   void run_attention(State&, const Step&, const compute::View& y) const;
   void attend_cached(State&, const Step&, compute::AttentionProblem) const;
-  compute::View shape_of(const State&, graph::ValueId) const;
+  compute::View shape_of(graph::ValueId, int64_t rows, int64_t tokens) const;
   compute::View make(State&, const Step&) const;
   void publish(State&, graph::ValueId) const;
 

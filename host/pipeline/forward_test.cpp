@@ -2,6 +2,7 @@
 
 #include "host/pipeline/pipeline_test.hpp"
 #include "host/plan/forward_cost.hpp"
+#include "tests/emulated_device/emulated_device.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -253,6 +254,53 @@ TEST_CASE_FIXTURE(Fixture, "with a cache each step's logits are those of the ful
     CHECK(distance(got, want) < 2e-6);
     at += count;
   }
+}
+
+// What kernels were asked whether they take it: [M, K] x [N, K], or queries [B, T, H, D].
+std::vector<std::string> asked;
+
+std::string_view ask_linear(const compute::LinearCall& p, const compute::DeviceInfo&) {
+  asked.push_back("linear " + compute::text(p.x) + " " + compute::text(p.weight));
+  return {};
+}
+std::string_view ask_attention(const compute::AttentionProblem& p, const compute::DeviceInfo&) {
+  asked.push_back("attention " + compute::text(p.q) + " " + compute::text(p.k));
+  return {};
+}
+template <class Problem>
+void must_not_run(const Problem&, compute::Queue&) {
+  FAIL("a kernel was run");
+}
+
+TEST_CASE_FIXTURE(Fixture, "kernels of a block are chosen without anything being run") {
+  static constexpr std::array kLinear{compute::DeviceKernel<compute::LinearCall>{
+      "linear.asked", ask_linear, must_not_run<compute::LinearCall>}};
+  static constexpr std::array kAttention{compute::DeviceKernel<compute::AttentionProblem>{
+      "attention.asked", ask_attention, must_not_run<compute::AttentionProblem>}};
+  compute::DeviceKernels kernels = compute::test::reference_kernels();
+  kernels.linear = kLinear;
+  kernels.attention = kAttention;
+  compute::test::EmulatedDevice device({.kernels = &kernels});
+  OnDevice on(device.make_queue("test"), services);
+  write_model({.dtype = "BF16"});
+  ForwardOptions options = in_type(kBf16);
+  options.on_device = &on;
+  options.kernels.queue = &on.queue();
+  options.param = [&](const std::string& name) {
+    for (const graph::Param& p : graph().params) {
+      if (p.name == name) return compute::view_of(compute::aligned_address(), kBf16, p.dims);
+    }
+    return compute::View{};
+  };
+  asked.clear();
+  BlockProgram(*source, 1, options).foresee(options.kernels, 3, 20);
+  CHECK(asked == std::vector<std::string>{
+                     "linear bf16 [60, 32] bf16 [32, 32]", "linear bf16 [60, 32] bf16 [16, 32]",
+                     "linear bf16 [60, 32] bf16 [16, 32]",
+                     "attention bf16 [3, 20, 4, 8] bf16 [3, 20, 2, 8]",
+                     "linear bf16 [60, 32] bf16 [32, 32]", "linear bf16 [60, 32] bf16 [64, 32]",
+                     "linear bf16 [60, 32] bf16 [64, 32]", "linear bf16 [60, 64] bf16 [32, 64]"});
+  CHECK(device.works() == 0);
 }
 
 }  // namespace

@@ -71,12 +71,9 @@ void check_codes(const Codes& x, const Codes& weight, const View* bias, const Vi
           *bias);
 }
 
-// For problems without operands: kernels look at where they would lie, not at what is there.
-alignas(256) constexpr std::byte kAligned{};
-
 LinearCall call_of(const CodesProblem& p) {
   const auto at = [](DLDataType dtype, std::initializer_list<int64_t> shape) {
-    return view_of(&kAligned, dtype, shape);
+    return view_of(aligned_address(), dtype, shape);
   };
   const auto scales = [&](CodesProblem::Scales kind, int64_t rows) {
     return at(kF32, {kind == CodesProblem::Scales::kOne ? 1 : rows});
