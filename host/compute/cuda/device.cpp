@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/compute/cuda/check.hpp"
+#include "host/compute/large_pages.hpp"
 #include "host/compute/memory_rules.hpp"
 
 namespace mopt::compute::cuda {
@@ -13,6 +14,38 @@ namespace {
 
 int64_t rounded(int64_t bytes) {
   return block_bytes(kCudaMemory, bytes);
+}
+
+// Memory of the process that the device copies from and to. What the driver makes itself it makes
+// page by page, which takes it half a second for a gigabyte.
+std::byte* pin(int64_t bytes) {
+  const auto size = static_cast<size_t>(bytes);
+  if (size % kLargePage != 0) {
+    void* block = nullptr;
+    check(cudaHostAlloc(&block, size, cudaHostAllocPortable), "host memory cannot be pinned");
+    return static_cast<std::byte*>(block);
+  }
+  std::byte* const block = map_large_pages(size);
+  if (block == nullptr) {
+    throw Error(MOPT_OUT_OF_MEMORY,
+                "the machine has no " + std::to_string(size >> 20) + " MiB of memory to be pinned");
+  }
+  const cudaError_t status = cudaHostRegister(block, size, cudaHostRegisterPortable);
+  if (status == cudaSuccess) return block;
+  cudaGetLastError();  // not sticky: the next call shall not see it
+  unmap_large_pages(block, size);
+  check(status, "host memory cannot be pinned");
+  return nullptr;
+}
+
+void unpin(std::byte* block, int64_t bytes) {
+  const auto size = static_cast<size_t>(bytes);
+  if (size % kLargePage != 0) {
+    cudaFreeHost(block);
+    return;
+  }
+  cudaHostUnregister(block);
+  unmap_large_pages(block, size);
 }
 
 std::string mib(int64_t bytes) {
@@ -271,16 +304,13 @@ std::unique_ptr<Queue> CudaDevice::make_queue(const char* name) {
 Buffer CudaDevice::take_pinned(int64_t bytes) {
   use();
   int64_t size = rounded(bytes);
-  void* block = nullptr;
+  std::byte* block = nullptr;
   {
     const std::lock_guard lock(pinned_->mutex);
     block = pinned_->free.take(size, size);
   }
-  if (block == nullptr) {
-    check(cudaHostAlloc(&block, static_cast<size_t>(size), cudaHostAllocPortable),
-          "host memory cannot be pinned");
-  }
-  return Buffer(static_cast<std::byte*>(block), [pinned = pinned_, size](std::byte* p) {
+  if (block == nullptr) block = pin(size);
+  return Buffer(block, [pinned = pinned_, size](std::byte* p) {
     const std::lock_guard lock(pinned->mutex);
     pinned->free.put(p, size);
   });
@@ -290,7 +320,7 @@ void CudaDevice::trim() {
   use();
   pool_->trim();
   const std::lock_guard lock(pinned_->mutex);
-  pinned_->free.drain([](std::byte* block, int64_t) { cudaFreeHost(block); });
+  pinned_->free.drain(unpin);
 }
 
 void CudaDevice::begin_range(const char* name) {
