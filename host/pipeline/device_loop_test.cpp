@@ -30,6 +30,17 @@ TEST_CASE_FIXTURE(OnBoth, "a device makes the bytes that the CPU makes") {
   }
 }
 
+TEST_CASE_FIXTURE(OnBoth, "an embedding that several threads read arrives whole") {
+  constexpr int kVocab = 300000;  // 77 MB: the ids lie in the second part
+  write_model(
+      {.hidden = 128, .heads = 4, .kv_heads = 2, .vocab = kVocab, .dtype = "BF16", .head = "tied"});
+  std::string tables = kCalibrated;
+  tables.replace(tables.find("\"self\""), 6, '"' + write_ids(kVocab - 48).string() + '"');
+  tables.replace(tables.find(", \"lm_head\""), 11, "");
+  EmulatedDevice device({.work = WorkMode::kOnThread});
+  equal(run_on(nullptr, tables, "cpu"), run_on(&device, tables, "device"));
+}
+
 // Counts how often the op `range` runs.
 struct Looks {
   static inline int64_t count = 0;

@@ -22,6 +22,9 @@ int lanes() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kMostLanes);
 }
 
+// Of a tensor that several lanes read.
+constexpr uint64_t kPartBytes = uint64_t{64} << 20;
+
 // Between two looks at the device while something is read.
 constexpr std::chrono::milliseconds kPatience{100};
 
@@ -144,15 +147,22 @@ void DeviceWeights::load(LoadedStep& step, const std::string& source, const Item
     weight.computed.data = weight.converted.get();
   }
   const bool searched = item != nullptr && needs_range(*item);
-  const auto deliver = [this, &weight, item, searched, unit = step.unit_name_](uint64_t offset,
-                                                                               Slot&& slot) {
-    if (searched) search(*item, weight.view.dtype, offset, slot.bytes(), weight.scan);
+  const bool hashed = item != nullptr && step.step_.unit != nullptr;
+  const auto deliver = [this, &weight, item, searched, hashed, unit = step.unit_name_](
+                           uint64_t offset, Slot&& slot) {
+    Scan unused;  // of what other threads search too
+    Scan& scan = hashed ? weight.scan : unused;
+    if (searched) search(*item, weight.view.dtype, offset, slot.bytes(), scan);
     copy(unit, weight.stored.get() + offset, std::move(slot));
   };
-  const bool hashed = item != nullptr && step.step_.unit != nullptr;
   const Digest digest = hashed ? Digest::kSha256 : Digest::kNone;
-  step.reads_.emplace(source,
-                      reader_->submit({container, t, digest, deliver, !hashed, step.unit_name_}));
+  // What is not hashed, as the embedding before its own unit comes, is read by all lanes.
+  const bool split = !hashed && may_be_split(container, t);
+  const uint64_t part = split ? kPartBytes : std::max<uint64_t>(1, t.bytes());
+  for (uint64_t at = 0; at == 0 || at < t.bytes(); at += part) {
+    step.reads_.emplace_back(source, reader_->submit({container, t, digest, deliver, !hashed,
+                                                      step.unit_name_, at, at + part}));
+  }
 }
 
 // The callback runs when the copy has passed; it began when the one before it had.

@@ -56,7 +56,7 @@ class LoadedStep {
   OnDevice* copies_ = nullptr;
   ReadAhead* reader_ = nullptr;
   std::map<std::string, WeightOnDevice> weights_;
-  std::map<std::string, std::future<Delivered>> reads_;
+  std::vector<std::pair<std::string, std::future<Delivered>>> reads_;  // by source
   compute::EventPtr ready_;
 };
 

@@ -90,9 +90,11 @@ struct OnBoth : Fixture {
       CHECK(f.diagnostics().at(0).code == "I101");
     }
   }
-  // Five rows of twelve tokens.
-  fs::path write_ids() {
-    const Ids ids = random_ids(60, 48, 3);
+  // Five rows of twelve tokens, from `first` on.
+  fs::path write_ids(int32_t first = 0) {
+    Ids ids = random_ids(60, 48, 3);
+    for (auto& id : ids)
+      id += first;
     const auto* bytes = reinterpret_cast<const char*>(ids.data());
     mopt::test::write_safetensors(
         path("ids.safetensors"),

@@ -27,6 +27,10 @@ Error about(const StoredTensor& t, const Error& e) {
 
 }  // namespace
 
+bool may_be_split(const Container& container, const StoredTensor& t) {
+  return t.plain && t.file < container.files().size();
+}
+
 struct ReadAhead::Task {
   Task(ReadJob j, uint64_t o) : job(std::move(j)), order(o) {}
   const ReadJob job;
@@ -106,7 +110,7 @@ void ReadAhead::Lane::fill_all() {
 void ReadAhead::Lane::fill(const std::shared_ptr<Task>& task) {
   const ReadJob& job = task->job;
   if (task->is_decoded()) return fill_decoded(task);
-  if (job.tensor.file >= job.container.files().size()) return fill_from_map(task);
+  if (!may_be_split(job.container, job.tensor)) return fill_from_map(task);
   try {
     fill_from_file(task);
   } catch (const Error& e) {
@@ -122,9 +126,10 @@ void ReadAhead::Lane::fill_from_file(const std::shared_ptr<Task>& task) {
   const std::shared_ptr<SourceFile> file = owner_.open(task->job.container, t);
   const size_t room = owner_.ring_.slot_bytes();
   const size_t block = std::min(file->alignment(), SlotRing::kPage);
-  for (uint64_t at = 0; at < t.stored_bytes && !task->failed;) {
+  const uint64_t end = std::min(task->job.end, t.stored_bytes);
+  for (uint64_t at = task->job.begin; at < end && !task->failed;) {
     const size_t lead = (t.offset + at) % (room >= file->alignment() ? file->alignment() : block);
-    const size_t n = std::min<uint64_t>(t.stored_bytes - at, room - lead);
+    const size_t n = std::min<uint64_t>(end - at, room - lead);
     Slot slot = take(*task);
     {
       const Busy busy(owner_.counters_.read);
@@ -147,7 +152,8 @@ void ReadAhead::Lane::fill_from_map(const std::shared_ptr<Task>& task) {
 }
 
 void ReadAhead::Lane::fill_decoded(const std::shared_ptr<Task>& task) {
-  const auto& [container, t, digest, deliver, again, unit] = task->job;
+  const Container& container = task->job.container;
+  const StoredTensor& t = task->job.tensor;
   const int64_t rows = t.shape.empty() ? 1 : t.shape[0];
   if (t.bytes() == 0) return;
   const uint64_t row_bytes = t.bytes() / static_cast<uint64_t>(rows);
@@ -226,11 +232,13 @@ void ReadAhead::Lane::deliver_all() {
 // A decoded tensor's stored bytes are hashed as far as it has been decoded: their pages are mapped
 // then, and are given back.
 void ReadAhead::Lane::hash(Task& task, const Slot& slot, uint64_t end) {
-  const auto& [container, t, digest, deliver, again, unit] = task.job;
+  const Container& container = task.job.container;
+  const StoredTensor& t = task.job.tensor;
   const Busy busy(owner_.counters_.hash);
-  const Timeline::Scope scope(owner_.timeline_, Phase::kHash, unit);
-  if (digest == Digest::kSha256 && !task.is_decoded()) task.sha256.update(slot.bytes());
-  if (digest == Digest::kSha256 && task.is_decoded() && t.data != nullptr) {
+  const Timeline::Scope scope(owner_.timeline_, Phase::kHash, task.job.unit);
+  const bool digested = task.job.digest == Digest::kSha256;
+  if (digested && !task.is_decoded()) task.sha256.update(slot.bytes());
+  if (digested && task.is_decoded() && t.data != nullptr) {
     const uint64_t until =
         end == t.bytes()
             ? t.stored_bytes

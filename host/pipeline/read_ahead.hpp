@@ -29,7 +29,11 @@ struct ReadJob {
   std::function<void(uint64_t offset, Slot&&)> deliver;
   bool again = false;          // it is read again soon: the page cache shall keep it
   std::string_view unit = {};  // of the plan, for the timeline
+  // Bytes of it that are read; all but the default only where may_be_split, and without a digest.
+  uint64_t begin = 0, end = UINT64_MAX;
 };
+// Several jobs may each read a part of it: it lies in a file as it is presented.
+bool may_be_split(const Container&, const StoredTensor&);
 
 struct Delivered {
   std::string sha256;  // of the stored bytes; empty without a digest

@@ -141,6 +141,42 @@ TEST_CASE_FIXTURE(Reading,
   }
 }
 
+TEST_CASE_FIXTURE(Reading, "parts of a tensor that several jobs read are its bytes") {
+  add(1);
+  add(100000);
+  const std::string& bytes = tensors[1].bytes;
+  for (const size_t begin : {4096, 4104, 2000}) {
+    const Container c = write(begin);
+    const mopt::StoredTensor& t = *c.find("t1");
+    REQUIRE(may_be_split(c, t));
+    for (const uint64_t part : {1000, 4096, 30000, 99999, 100000, 200000}) {
+      for (const bool cached : {true, false}) {
+        CAPTURE(begin);
+        CAPTURE(part);
+        if (!cached) drop_cache(c);
+        Memory memory(5, 8192);
+        ReadAhead reader(memory.ring, 3);
+        std::string got(bytes.size(), '\0');
+        std::vector<std::future<Delivered>> done;
+        for (uint64_t at = 0; at < bytes.size(); at += part) {
+          const auto deliver = [&got, at, part](uint64_t offset, Slot&& slot) {
+            const auto text = slot.bytes();
+            if (offset < at || offset + text.size() > at + part)
+              throw Error(MOPT_INTERNAL, "apart");
+            std::memcpy(got.data() + offset, text.data(), text.size());
+          };
+          done.push_back(reader.submit({c, t, Digest::kNone, deliver, false, "", at, at + part}));
+        }
+        uint64_t delivered = 0;
+        for (auto& one : done)
+          delivered += one.get().bytes;
+        CHECK(delivered == bytes.size());
+        CHECK(got == bytes);
+      }
+    }
+  }
+}
+
 TEST_CASE_FIXTURE(Reading, "what the page cache does not hold is read past it, the rest from it") {
   add(size_t{4} << 20);
   const Container c = write(4088);
