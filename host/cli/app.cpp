@@ -154,6 +154,19 @@ std::string App::device_text() {
   return *device_text_;
 }
 
+void App::expect_forward() {
+  const std::string slow = device() == nullptr ? std::string() : device()->slow_forward();
+  if (slow.empty()) return;
+  Diagnostic d;
+  d.code = "W117";
+  d.severity = Severity::kWarning;
+  d.message = slow;
+  d.remedy =
+      "put cuDNN 9 where the loader finds libcudnn.so.9, and this build's libmopt_cudnn.so beside "
+      "libmopt_cuda.so";
+  warn(std::move(d));
+}
+
 std::vector<Diagnostic> App::take_warnings() {
   const std::lock_guard lock(mutex_);
   return std::exchange(warnings_, {});
@@ -167,6 +180,10 @@ void App::log(mopt_log_level level, std::string_view component, std::string_view
   d.severity = Severity::kWarning;
   d.tensor = component;
   d.message = message;
+  warn(std::move(d));
+}
+
+void App::warn(Diagnostic d) {
   console_.report(d);
   const std::lock_guard lock(mutex_);
   warnings_.push_back(std::move(d));

@@ -51,14 +51,17 @@ class App {
   void require_device();
   // Whether device() is likely to be one, without opening it.
   bool expects_device() const;
+  // Before a forward: warns when it will be slow on this device for lack of a library.
+  void expect_forward();
   // Of this process, what opening the device added.
   uint64_t opened_bytes() const { return opened_bytes_; }
 
-  // What plugins warned of since the last call; they were printed as they came.
+  // What plugins and expect_forward warned of since the last call; printed as it came.
   std::vector<Diagnostic> take_warnings();
 
  private:
   void open_device();
+  void warn(Diagnostic);
   void log(mopt_log_level, std::string_view component, std::string_view message);
   CommonOptions options_;
   Console& console_;

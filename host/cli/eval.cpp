@@ -18,6 +18,7 @@ using pipeline::Checkpoint;
 pipeline::EvalOptions eval_options(App& app, const Checkpoint& checkpoint, Precision precision) {
   pipeline::EvalOptions options;
   options.forward = forward_options(app, checkpoint, precision);
+  app.expect_forward();
   options.use(app.device(), app.services());
   options.progress = [&app](size_t block, size_t blocks) {
     ProgressState state;

@@ -89,6 +89,7 @@ Exit run_generate(App& app, const GenerateOptions& options) {
   pipeline::ForwardOptions forward = forward_options(app, *checkpoint, options.precision);
   std::optional<pipeline::OnDevice> on_device;
   if (compute::Device* device = app.device(); device != nullptr) {
+    app.expect_forward();
     on_device.emplace(device->make_queue("generate"), app.services());
     forward.on_device = &*on_device;
     forward.kernels.queue = &on_device->queue();

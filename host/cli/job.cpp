@@ -173,6 +173,7 @@ Exit run_job(App& app, const JobOptions& options) {
   say_recipe(app, options, job);
   console.note("device " + app.device_text());
   seen.show(console, early_warnings(job));
+  if (job.plan.needs_data() || !job.recipe.evals.empty()) app.expect_forward();
   bool already = false;
   const Report report = run_and_keep(app, job, [&] {
     pipeline::RunResult result = pipeline::run(job, run_request(app, options, seen));

@@ -59,6 +59,8 @@ class Device {
   virtual void set_limit(int64_t bytes) = 0;
   // Gives memory that is kept, but not in use, back to the device.
   virtual void trim() = 0;
+  // What makes a forward slow that could be had, in one sentence; empty: nothing. Loads libraries.
+  virtual std::string slow_forward() const { return {}; }
   // Names what the calling thread does, for a profiler; scopes nest.
   virtual void begin_range(const char* name) = 0;
   virtual void end_range() = 0;

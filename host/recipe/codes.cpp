@@ -500,6 +500,10 @@ constexpr CodeEntry kCodes[] = {
     {"W116", Exit::kDone, "a copied tensor is not finite",
      "A tensor that is copied bit for bit, and that the model's adapter does not compute with, "
      "holds NaN or infinity. Masks may; weights should not: look at the source."},
+    {"W117", Exit::kDone, "slow forward on the device",
+     "A library is missing, or is not the one of this build, so the device computes a part of the "
+     "forward with kernels that are slower. The results are as good. The message names the part and "
+     "why; calibration, eval and generate take longer until the library is there."},
 };
 
 }  // namespace

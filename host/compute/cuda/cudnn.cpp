@@ -38,6 +38,11 @@ const Loaded& loaded() {
 
 }  // namespace
 
+std::string CudaDevice::slow_forward() const {
+  if (loaded().part != nullptr) return {};
+  return "attention runs without cuDNN, several times slower: " + loaded().refusal;
+}
+
 std::string_view attention_cudnn_refuses(const AttentionProblem& p, const DeviceInfo&) {
   if (!is_bf16(p.q)) return "it takes bf16 only";
   if (p.positions) return "it takes the newest positions only";

@@ -68,6 +68,7 @@ class CudaDevice final : public Device {
   }
   void set_limit(int64_t bytes) override { pool_->set_limit(bytes); }
   void trim() override;
+  std::string slow_forward() const override;
   void begin_range(const char* name) override;
   void end_range() override;
 

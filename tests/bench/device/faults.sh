@@ -133,6 +133,26 @@ else
     'error\[R103\]: .* there is no CUDA device 99; [0-9]+ (is|are) here'
 fi
 
+# ---- a library that can be done without
+# The tree without its cuDNN part, which other kernels stand in for.
+without_cudnn() {
+  ended 0 'warning\[W117\]: attention runs without cuDNN'
+  [ "$(reported lame verify.ok)" = True ] || echo "it is not verified"
+}
+if [ "$device" = cpu ]; then
+  skip "without the cuDNN part: a warning, and it works"
+else
+  mkdir "$folder/tree"
+  cp -al "$tree"/{bin,lib,share} "$folder/tree/" 2>/dev/null || cp -r "$tree"/{bin,lib,share} "$folder/tree/"
+  rm -f "$folder/tree/lib/mopt/libmopt_cudnn.so"
+  whole_host=$host
+  host=$folder/tree/bin/mopt-host
+  run lame "${fp8[@]}" --device "$device"
+  host=$whole_host
+  check "without the cuDNN part: a warning, and it works" without_cudnn
+  rm -rf "$folder/lame" "$folder/tree"
+fi
+
 # ---- limits of the device and of the process
 # limited OPTION LESS: too small a limit is refused with the number that works, and LESS MiB below it again.
 limited() {
@@ -189,8 +209,9 @@ else
   most=$(reported whole memory.device_peak_bytes)
   hidden=${shape%%,*}
   less=$((most - rows * seq * hidden * 2 * 2 / 5))
+  # What is planned may be a tenth more than what is taken.
   tier "all on the device" "a['on_device'] > 0 == a['pinned'] == a['on_disk']" \
-    --device-memory-limit "$((most / 1048576 + 128))MiB"
+    --device-memory-limit "$((most * 11 / 10 / 1048576))MiB"
   tier "in part in pinned memory" "a['pinned'] > 0 == a['on_disk']" \
     --device-memory-limit "$((less / 1048576))MiB"
   tier "in part on disk" "a['on_disk'] > 0" --device-memory-limit "$((less / 1048576))MiB" \
