@@ -4,8 +4,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
+
+#include "tests/json.hpp"
 
 namespace mopt::test {
 
@@ -30,7 +31,7 @@ Tensors read_safetensors(const std::string& path) {
   const std::string file = read_file(path);
   uint64_t n = 0;
   std::memcpy(&n, file.data(), 8);
-  const auto header = nlohmann::json::parse(file.substr(8, n));
+  const auto header = parse_json(file.substr(8, n));
   Tensors out;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;

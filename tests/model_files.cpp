@@ -3,15 +3,20 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
+#include <stdexcept>
+
+#include "tests/json.hpp"
 
 namespace mopt::test {
 
 void write_text(const std::filesystem::path& path, std::string_view text) {
   std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary) << text;
+  std::ofstream out(path, std::ios::binary);
+  out << text;
+  out.close();
+  if (!out) throw std::runtime_error("cannot write " + path.string());
 }
 
 std::string read_text(const std::filesystem::path& path) {
@@ -20,14 +25,19 @@ std::string read_text(const std::filesystem::path& path) {
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
-  nlohmann::ordered_json header;
+  std::string text;
   uint64_t at = 0;
   for (const FileTensor& t : tensors) {
-    header[t.name] = {
-        {"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {at, at + t.bytes.size()}}};
+    std::string shape;
+    for (const int64_t extent : t.shape)
+      shape += (shape.empty() ? "" : ",") + std::to_string(extent);
+    // Names of tests need no escapes.
+    text += (text.empty() ? "{\"" : ",\"") + t.name + R"(":{"dtype":")" + t.dtype +
+            R"(","shape":[)" + shape + R"(],"data_offsets":[)" + std::to_string(at) + "," +
+            std::to_string(at + t.bytes.size()) + "]}";
     at += t.bytes.size();
   }
-  std::string text = header.dump();
+  text += text.empty() ? "{}" : "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t size = text.size();
   std::ofstream out(path, std::ios::binary);
@@ -105,7 +115,7 @@ nlohmann::json llama_config(const LlamaOptions& o) {
           {"rms_norm_eps", 1e-5},
           {"rope_theta", 10000.0},
           {"hidden_act", "silu"},
-          {"max_position_embeddings", 128},
+          {"max_position_embeddings", o.positions},
           {"attention_bias", o.bias == "qkvo"},
           {"tie_word_embeddings", o.head != Head::kOwn},
           {"eos_token_id", 1},
@@ -117,7 +127,7 @@ nlohmann::json llama_config(const LlamaOptions& o) {
 void write_llama(const std::filesystem::path& dir, const LlamaOptions& options) {
   std::filesystem::create_directories(dir);
   write_safetensors(dir / "model.safetensors", llama_tensors(options));
-  write_text(dir / "config.json", llama_config(options).dump());
+  write_text(dir / "config.json", json_text(llama_config(options)));
 }
 
 void write_ids(const std::filesystem::path& path, int64_t rows, int64_t tokens, int64_t vocab,

@@ -35,12 +35,22 @@ FileTensor random_tensor(const std::string& name, const std::string& dtype,
 enum class Head { kOwn, kTied, kTiedAndStored };
 
 struct LlamaOptions {
-  int64_t layers = 2, hidden = 32, intermediate = 64, heads = 2, kv_heads = 1, vocab = 48;
+  int64_t layers = 2, hidden = 32, intermediate = 64, heads = 2, kv_heads = 1, vocab = 48,
+          positions = 128;
   std::string dtype = "BF16";
   Head head = Head::kOwn;
   std::string bias = "none";  // "qkvo": attention_bias
   std::vector<FileTensor> more = {};
 };
+
+// Eight layers, four megabytes: runs long enough to be interrupted.
+inline const LlamaOptions kSmallLlama{.layers = 8,
+                                      .hidden = 256,
+                                      .intermediate = 512,
+                                      .heads = 8,
+                                      .kv_heads = 4,
+                                      .vocab = 256,
+                                      .positions = 1024};
 
 std::vector<FileTensor> llama_tensors(const LlamaOptions& o);
 

@@ -1,13 +1,13 @@
 #include "tests/recording_builder.hpp"
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
+
+#include "tests/json.hpp"
 
 namespace mopt::test {
 
 FakeConfig::FakeConfig(const std::string& json, std::set<std::string> tensors)
-    : json_(std::make_unique<nlohmann::json>(nlohmann::json::parse(json))),
-      tensors_(std::move(tensors)) {
+    : json_(std::make_unique<nlohmann::json>(parse_json(json))), tensors_(std::move(tensors)) {
   abi_ = {sizeof(mopt_config), 0, this,
           [](void* ctx, mopt_str path) noexcept {
             return static_cast<FakeConfig*>(ctx)->get(std::string(view(path)));
@@ -118,7 +118,7 @@ std::map<std::string, std::vector<int64_t>> checkpoint_shapes(const std::string&
   }
   const std::string header = out.empty() ? golden(folder + "/header.json") : std::string();
   if (header.empty()) return out;
-  const nlohmann::json entries = nlohmann::json::parse(read_file(header));
+  const nlohmann::json entries = parse_json(read_file(header));
   for (const auto& [name, entry] : entries.items())
     out[name] = entry["shape"].get<std::vector<int64_t>>();
   return out;

@@ -15,9 +15,8 @@ namespace mopt::test {
 namespace fs = std::filesystem;
 
 LongRun::LongRun() {
-  const LlamaSize size;
-  write_random_llama(scratch_ / "model", size);
-  write_random_ids(scratch_ / "ids.safetensors", 16, 256, size.vocabulary);
+  write_llama(scratch_ / "model", kSmallLlama);
+  write_ids(scratch_ / "ids.safetensors", 16, 256, kSmallLlama.vocab);
   const fs::path whole = folder("whole");
   const auto begin = std::chrono::steady_clock::now();
   if (run(whole) != 0) throw std::runtime_error("the undisturbed run failed: " + log_of(whole));

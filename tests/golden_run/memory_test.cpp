@@ -2,11 +2,10 @@
 // whose blocks are larger than the program itself.
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "tests/golden_run/checkpoint.hpp"
 #include "tests/golden_run/require.hpp"
 #include "tests/golden_run/scratch.hpp"
+#include "tests/json.hpp"
 
 namespace mopt::test {
 namespace {
@@ -22,20 +21,20 @@ nlohmann::json run_json(const Scratch& scratch, std::vector<std::string> words, 
   words.emplace_back(last);
   const Outcome outcome = scratch.host(words);
   require_success(outcome);
-  return nlohmann::json::parse(outcome.out);
+  return parse_json(outcome.out);
 }
 
 }  // namespace
 
 TEST_CASE("--check predicts the largest resident set within a tenth") {
   const Scratch scratch;
-  LlamaSize size;
-  size.hidden = 1024;
-  size.feed_forward = 3072;
-  size.layers = 3;
-  size.vocabulary = 2048;
-  write_random_llama(scratch / "model", size);
-  write_random_ids(scratch / "ids.safetensors", 16, 512, size.vocabulary);
+  LlamaOptions model = kSmallLlama;
+  model.hidden = 1024;
+  model.intermediate = 3072;
+  model.layers = 3;
+  model.vocab = 2048;
+  write_llama(scratch / "model", model);
+  write_ids(scratch / "ids.safetensors", 16, 512, model.vocab);
   const std::vector<std::string> rows{"--set", kIds, "--set", "calibration.samples=16"};
   const auto with_rows = [&](std::string recipe) {
     std::vector<std::string> words{"--recipe", std::move(recipe)};
@@ -73,7 +72,7 @@ TEST_CASE("--check predicts the largest resident set within a tenth") {
 
 TEST_CASE("a memory limit that is too small is refused with one that works") {
   const Scratch scratch;
-  write_random_llama(scratch / "model", LlamaSize{});
+  write_llama(scratch / "model", kSmallLlama);
   const std::vector<std::string> words{"--recipe", "int8_wo",  "--model",
                                        "model",    "--output", "out"};
   const auto limited = [&](const std::string& limit, const std::vector<std::string>& more = {}) {
