@@ -1,20 +1,10 @@
 #include "host/cli/plugin_services.hpp"
 
 #include "host/cli/signals.hpp"
-#include "host/compute/parallel.hpp"
+#include "host/compute/parallel_service.hpp"
 
 namespace mopt::cli {
 namespace {
-
-constexpr mopt_parallel kParallel = {
-    sizeof(mopt_parallel), 0,
-    [](int64_t n, int64_t grain,
-       mopt_error* (*body)(void* ctx, int64_t begin, int64_t end) noexcept, void* ctx) noexcept {
-      return guard([&] {
-        compute::for_each(n, grain,
-                          [&](int64_t begin, int64_t end) { check(body(ctx, begin, end)); });
-      });
-    }};
 
 // The first interrupt lets the work of a block end; a second one ends the process.
 constexpr mopt_progress kProgress = {sizeof(mopt_progress), 0,
@@ -23,7 +13,7 @@ constexpr mopt_progress kProgress = {sizeof(mopt_progress), 0,
 }  // namespace
 
 void install_services(Services& services) {
-  services.install(MOPT_PARALLEL_SERVICE, &kParallel);
+  services.install(MOPT_PARALLEL_SERVICE, &compute::kParallelService);
   services.install(MOPT_PROGRESS_SERVICE, &kProgress);
 }
 

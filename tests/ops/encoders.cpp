@@ -5,21 +5,11 @@
 #include <cstdio>
 #include <cstring>
 
-#include "host/compute/parallel.hpp"
+#include "host/compute/parallel_service.hpp"
 #include "tests/ops/placed_tensor.hpp"
 
 namespace mopt::ops {
 namespace {
-
-constexpr mopt_parallel kParallel = {
-    sizeof(mopt_parallel), 0,
-    [](int64_t n, int64_t grain,
-       mopt_error* (*body)(void* ctx, int64_t begin, int64_t end) noexcept, void* ctx) noexcept {
-      return guard([&] {
-        compute::for_each(n, grain,
-                          [&](int64_t begin, int64_t end) { check(body(ctx, begin, end)); });
-      });
-    }};
 
 constexpr std::array kEncoderList{
     Encoder{"fp8", "granularity", "tensor"},  Encoder{"fp8", "granularity", "channel"},
@@ -265,7 +255,7 @@ EncoderPlugins::~EncoderPlugins() = default;
 void EncoderPlugins::load() const {
   if (registry_) return;
   services_ = std::make_unique<Services>("op_harness", LogSink());
-  services_->install(MOPT_PARALLEL_SERVICE, &kParallel);
+  services_->install(MOPT_PARALLEL_SERVICE, &compute::kParallelService);
   SearchPath search = default_search({}, {}, executable_);
   if (!directory_.empty()) search = {{}, {directory_}, 0};
   registry_ = std::make_unique<Registry>(search, *services_);
