@@ -155,7 +155,10 @@ std::string App::device_text() {
 }
 
 void App::expect_forward() {
-  const std::string slow = device() == nullptr ? std::string() : device()->slow_forward();
+  if (device() == nullptr) return;
+  const uint64_t before = compute::resident_bytes();
+  const std::string slow = device_->slow_forward();
+  opened_bytes_ += compute::resident_bytes() - std::min(before, compute::resident_bytes());
   if (slow.empty()) return;
   Diagnostic d;
   d.code = "W117";

@@ -53,7 +53,7 @@ class App {
   bool expects_device() const;
   // Before a forward: warns when it will be slow on this device for lack of a library.
   void expect_forward();
-  // Of this process, what opening the device added.
+  // Of this process, what opening the device and its libraries added.
   uint64_t opened_bytes() const { return opened_bytes_; }
 
   // What plugins and expect_forward warned of since the last call; printed as it came.

@@ -10,8 +10,8 @@ namespace mopt::plan {
 // The step that computes and the ones that are read meanwhile; the one before, which is encoded,
 // comes on top.
 inline constexpr size_t kStepsOnDevice = 2;
-// What is read passes through so many pinned slots of a ring. A small one: pinning costs half a
-// millisecond per megabyte.
+// What is read passes through so many pinned slots of a ring. A small one: pinning costs a
+// quarter of a millisecond per megabyte.
 inline constexpr uint64_t kSlotBytes = uint64_t{8} << 20, kRingSlots = 32;
 // Encoded bytes on their way to the disk.
 inline constexpr uint64_t kInFlightBytes = uint64_t{384} << 20;

@@ -133,6 +133,25 @@ else
     'error\[R103\]: .* there is no CUDA device 99; [0-9]+ (is|are) here'
 fi
 
+# ---- what is said beforehand
+"$host" --check --json --quiet --model "$source" --output "$folder/none" "${fp8[@]}" --device "$device" \
+  >"$folder/plan.json" 2>"$log" || :
+planned() { value "$folder/plan.json" "$1"; }
+# at_most KEY: the undisturbed run took no more than that.
+at_most() {
+  local taken
+  taken=$(reported whole "$1")
+  if ! [ "${taken:-0}" -gt 0 ] || ! [ "$taken" -le "$(planned "$1")" ]; then
+    echo "taken ${taken:-nothing}, planned $(planned "$1") bytes"
+  fi
+}
+check "memory of the process: at most what --check says" at_most memory.peak_bytes
+if [ "$device" = cpu ]; then
+  skip "memory of the device: at most what --check says"
+else
+  check "memory of the device: at most what --check says" at_most memory.device_peak_bytes
+fi
+
 # ---- a library that can be done without
 # The tree without its cuDNN part, which other kernels stand in for.
 without_cudnn() {
@@ -205,14 +224,13 @@ if [ "$device" = cpu ]; then
     skip "activations rest $where"
   done
 else
-  # What all of them need, and that without two fifths of the activations.
-  most=$(reported whole memory.device_peak_bytes)
+  # What all of them need at most, and that without two fifths of the activations.
+  most=$(planned memory.device_peak_bytes)
   hidden=${shape%%,*}
   less=$((most - rows * seq * hidden * 2 * 2 / 5))
-  # What is planned may be a tenth more than what is taken.
   tier "all on the device" "a['on_device'] > 0 == a['pinned'] == a['on_disk']" \
-    --device-memory-limit "$((most * 11 / 10 / 1048576))MiB"
-  tier "in part in pinned memory" "a['pinned'] > 0 == a['on_disk']" \
+    --device-memory-limit "$((most / 1048576 + 1))MiB"
+  tier "in part in pinned memory" "a['on_device'] > 0 < a['pinned'] and a['on_disk'] == 0" \
     --device-memory-limit "$((less / 1048576))MiB"
   tier "in part on disk" "a['on_disk'] > 0" --device-memory-limit "$((less / 1048576))MiB" \
     --memory-limit "${process_number}MiB"
