@@ -6,6 +6,7 @@
 
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/range/range.hpp"
+#include "host/pipeline/errors_on_device.hpp"
 #include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
@@ -193,7 +194,7 @@ std::future<void> CalibrationPass::foresee() const {
   };
   const RowBatch rows = stream_.batches().front();
   auto program = std::make_shared<BlockProgram>(*job_.source, next, options);
-  return std::async(std::launch::async, [this, rows, program] {
+  return std::async(std::launch::async, [this, next, rows, program] {
     try {
       // A queue of this thread's own: it makes the device the thread's.
       const auto queue = options_.on_device->device().make_queue("foresee");
@@ -201,9 +202,25 @@ std::future<void> CalibrationPass::foresee() const {
       kernels.queue = queue.get();
       kernels.trace = {};
       program->foresee(kernels, static_cast<int64_t>(rows.count), rows.length);
+      foresee_errors(static_cast<int>(next), rows.length, kernels);
     } catch (const Error&) {
     }
   });
+}
+
+// What its layers' errors will be measured with.
+void CalibrationPass::foresee_errors(int block, int64_t tokens,
+                                     const compute::Options& kernels) const {
+  const plan::Plan& plan = job_.plan;
+  for (const plan::Site& site : plan.sites) {
+    const plan::Item& item = plan.items[site.item];
+    if (site.block != block || site.operand != MOPT_OPERAND_INPUT) continue;
+    if (item.weight == plan::kNoFormat) continue;
+    const Quantizer& quantizer = plan.formats[static_cast<size_t>(item.weight)]->quantizer;
+    if (!options_.on_device->serves(quantizer)) continue;
+    foresee_output_error({plan, item, nullptr, {}}, options_.dtype,
+                         std::min(plan::kSampleTokens, tokens), kernels);
+  }
 }
 
 Observed CalibrationPass::run_block(Observe observe, Param param) {

@@ -67,11 +67,13 @@ class CalibrationPass {
   // Ranges of what was observed. Throws Failure M205, M206.
   Calibrated solve(Observed, std::vector<Calibrator>&);
   // On a device: lets a thread choose the kernels of the next block that has attention, which takes
-  // the time in which the first weights are read. Whatever it cannot do shows in the forward.
+  // the time in which the first weights are read, and of its layers' errors. Whatever it cannot do
+  // shows when that is done.
   std::future<void> foresee() const;
   double seconds_forward() const { return seconds_; }
 
  private:
+  void foresee_errors(int block, int64_t tokens, const compute::Options&) const;
   void look(Observed::Seen&, const RowBatch&, const compute::View&);
   void look_on_device(Observed::Seen&, const RowBatch&, const compute::View&);
   void begin_looking(Observed&, ForwardOptions&);

@@ -121,4 +121,17 @@ PendingError output_error_on_device(const DeviceLayer& layer, const DLTensor& x,
   return error;
 }
 
+void foresee_output_error(const QuantizedWeight& q, DLDataType input, int64_t rows,
+                          compute::Options options) {
+  options.work = compute::Work::kChoose;
+  const auto like = [&](int64_t m, int64_t n) {
+    return compute::view_of(compute::aligned_address(), input, {m, n});
+  };
+  for_pieces(q, input, [&](int64_t begin, int64_t end) {
+    const int64_t outputs = end - begin;
+    compute::linear(like(rows, q.item.cols()), like(outputs, q.item.cols()), nullptr,
+                    like(rows, outputs), options);
+  });
+}
+
 }  // namespace mopt::pipeline

@@ -30,5 +30,9 @@ PendingError weight_error_on_device(const DeviceLayer&);
 // x [n, in] in the weight's type, or in the type that the model computes in.
 PendingError output_error_on_device(const DeviceLayer&, const DLTensor& x,
                                     std::optional<float> input_scale);
+// Chooses the kernels of output_error_on_device for an input [rows, in] of that type, on the queue
+// of `options`. Nothing is run; the layer needs no parts.
+void foresee_output_error(const QuantizedWeight&, DLDataType input, int64_t rows,
+                          compute::Options options);
 
 }  // namespace mopt::pipeline
