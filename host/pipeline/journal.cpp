@@ -127,10 +127,16 @@ void Journal::write_line(const std::string& line) {
   }
 }
 
-Journal::Journal(const std::filesystem::path& file, const Fingerprint& fingerprint) {
+Journal::Journal(const std::filesystem::path& file, std::shared_future<Fingerprint> fingerprint)
+    : beginning_(std::move(fingerprint)) {
   std::filesystem::remove(file);
   open(file);
-  write_line(Json(fingerprint).dump());
+}
+
+void Journal::begin() {
+  if (!beginning_.valid()) return;
+  write_line(Json(beginning_.get()).dump());
+  beginning_ = {};
 }
 
 bool Journal::usable(const std::filesystem::path& file) {
@@ -171,6 +177,7 @@ bool Journal::has(const std::string& unit) const {
 }
 
 void Journal::append(UnitRecord record) {
+  begin();
   write_line(to_json(record).dump(-1, ' ', false, Json::error_handler_t::replace));
   finished_.push_back(std::move(record));
 }

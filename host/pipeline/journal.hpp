@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,8 +27,9 @@ struct UnitRecord {
 
 class Journal {
  public:
-  // A journal that starts now.
-  Journal(const std::filesystem::path& file, const Fingerprint&);
+  // A journal that starts now. Its first line is written with the first unit, or by begin(): a run
+  // reads and computes while its inputs are still being looked at.
+  Journal(const std::filesystem::path& file, std::shared_future<Fingerprint>);
   // The one that an interrupted run left; it is continued. Throws Failure J102 when it is damaged,
   // J101 naming what changed since when `now` differs.
   static Journal resume(const std::filesystem::path& file, const Fingerprint& now);
@@ -36,7 +38,8 @@ class Journal {
 
   const std::vector<UnitRecord>& finished() const { return finished_; }
   bool has(const std::string& unit) const;
-  // On the disk when it returns.
+  // On the disk when they return. Both throw what the fingerprint's maker threw.
+  void begin();
   void append(UnitRecord);
 
  private:
@@ -55,6 +58,7 @@ class Journal {
     ~Closer();
   };
   Closer file_;
+  std::shared_future<Fingerprint> beginning_;  // until it is written
   std::filesystem::path path_;
   std::vector<UnitRecord> finished_;
 };

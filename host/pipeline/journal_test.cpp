@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include "host/recipe/diagnostic.hpp"
 #include "tests/model_files.hpp"
 
@@ -38,10 +40,16 @@ std::string code_of(const std::function<void()>& fn, std::string* text = nullptr
 
 const Fingerprint kNow{{"the recipe", "1"}, {"the program", "2"}};
 
+std::shared_future<Fingerprint> known(const Fingerprint& f) {
+  std::promise<Fingerprint> promise;
+  promise.set_value(f);
+  return promise.get_future();
+}
+
 TEST_CASE("what was journaled comes back word for word") {
   TempDir dir;
   {
-    Journal journal(dir / "j", kNow);
+    Journal journal(dir / "j", known(kNow));
     journal.append(record("decoder.0"));
     journal.append(record("decoder.1"));
     CHECK(journal.has("decoder.0"));
@@ -64,7 +72,7 @@ TEST_CASE("what was journaled comes back word for word") {
 TEST_CASE("a line that a crash cut off is as if it were not there, at every length") {
   TempDir dir;
   {
-    Journal journal(dir / "j", kNow);
+    Journal journal(dir / "j", known(kNow));
     journal.append(record("decoder.0"));
     journal.append(record("decoder.1"));
   }
@@ -90,9 +98,36 @@ TEST_CASE("a journal without a complete first line is unusable") {
   CHECK(Journal::usable(dir / "j"));
 }
 
+TEST_CASE("the first line waits for what it says, and no unit comes before it") {
+  TempDir dir;
+  std::promise<Fingerprint> promise;
+  {
+    Journal journal(dir / "j", promise.get_future());
+    CHECK_FALSE(Journal::usable(dir / "j"));
+    std::thread late([&] { promise.set_value(kNow); });
+    journal.append(record("a"));
+    late.join();
+    CHECK(Journal::resume(dir / "j", kNow).has("a"));
+  }
+  Journal begun(dir / "k", known(kNow));
+  for (int times = 0; times < 2; ++times)
+    begun.begin();
+  begun.append(record("a"));
+  CHECK(test::read_text(dir / "k") == test::read_text(dir / "j"));
+}
+
+TEST_CASE("what kept the first line from being made shows with the first unit") {
+  TempDir dir;
+  std::promise<Fingerprint> promise;
+  promise.set_exception(std::make_exception_ptr(Error(MOPT_IO, "it cannot be read", "m")));
+  Journal journal(dir / "j", promise.get_future());
+  CHECK_THROWS_AS(journal.append(record("a")), Error);
+  CHECK_FALSE(Journal::usable(dir / "j"));
+}
+
 TEST_CASE("what changed since the interruption is named") {
   TempDir dir;
-  Journal(dir / "j", kNow).append(record("a"));
+  Journal(dir / "j", known(kNow)).append(record("a"));
   std::string text;
   const Fingerprint other{{"the recipe", "X"}, {"the program", "2"}, {"plugin a.so", "3"}};
   CHECK(code_of([&] { Journal::resume(dir / "j", other); }, &text) == "J101");

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "host/pipeline/activation_budget.hpp"
@@ -12,6 +13,7 @@
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/resources.hpp"
+#include "host/pipeline/run_faults.hpp"
 #include "host/pipeline/run_fingerprint.hpp"
 #include "host/pipeline/saved_rows.hpp"
 #include "host/plan/cost.hpp"
@@ -28,8 +30,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSaveFactor = 30;
 // Bytes per second, until one was timed.
 constexpr double kSaveRate = 5e8;
-// A disk with less room than this was full when a write failed.
-constexpr uint64_t kFullDisk = uint64_t{64} << 20;
 // What only an unfinished run has in DIR/mopt. The journal goes first: without it nothing of the
 // others is used.
 constexpr std::array kUnfinishedFiles{"journal.jsonl", "calibration.ids", "activations",
@@ -37,16 +37,6 @@ constexpr std::array kUnfinishedFiles{"journal.jsonl", "calibration.ids", "activ
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-[[noreturn]] void fail(std::string code, std::string file, std::string message,
-                       std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.file = std::move(file);
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
 }
 
 std::string cpu_name() {
@@ -242,7 +232,7 @@ void Run::open_journal() {
   fs::remove(output_.own() / "activations");
   // The files exist before the journal promises that they do.
   writer_.emplace(registry, "safetensors", plan, WriteMode::kFresh);
-  journal_.emplace(file, fingerprint());
+  journal_.emplace(file, std::async(std::launch::async, [this] { return fingerprint(); }));
 }
 
 // The files of an interrupted run; the journal is nothing without them.
@@ -351,7 +341,10 @@ void Run::save_boundary(bool now) {
 }
 
 void Run::stop() {
-  if (journal_) save_boundary(true);
+  if (journal_) {
+    journal_->begin();
+    save_boundary(true);
+  }
   fail("I101", output_.partial().string(), "interrupted; what is finished is kept",
        "continue with: " + request_.resume_command);
 }
@@ -532,38 +525,6 @@ Report Run::execute() {
   return std::move(report_);
 }
 
-[[noreturn]] void device_failed(const RunRequest& request, const Error& e) {
-  fail("R103", "", request.on_device->info().name + ": " + e.what() + "; what is finished is kept",
-       "continue with: " + request.resume_command +
-           " (on this device when it works again, or on the CPU with --device cpu); when it fails "
-           "there again, a plugin's kernel may be at fault: with CUDA_LAUNCH_BLOCKING=1 in the "
-           "environment it is noticed at the tensor where that happens");
-}
-
-// A file of the output that cannot be written is a matter of the disk, not of the model.
-[[noreturn]] void cannot_write(const OutputDirectory& output, const std::string& file,
-                               std::string message) {
-  if (message.starts_with(file + ": ")) message.erase(0, file.size() + 2);
-  fail(output.space() < kFullDisk ? "R102" : "R106", file, std::move(message), "");
-}
-
-Report execute(Run& run, const RunRequest& request, const OutputDirectory& output) {
-  const auto ours = [&](const std::string& file) {
-    return file.starts_with(output.partial().string());
-  };
-  try {
-    return run.execute();
-  } catch (const Error& e) {
-    if (e.code() == MOPT_DEVICE && request.on_device != nullptr) device_failed(request, e);
-    if (e.code() != MOPT_IO) throw;
-    if (ours(e.where())) cannot_write(output, e.where(), e.what());
-    fail("R109", e.where(), e.what(), "");
-  } catch (const fs::filesystem_error& e) {
-    if (!ours(e.path1().string())) throw;
-    cannot_write(output, e.path1().string(), e.code().message());
-  }
-}
-
 }  // namespace
 
 RunResult run(Prepared& job, const RunRequest& request) {
@@ -591,7 +552,7 @@ RunResult run(Prepared& job, const RunRequest& request) {
     return {{}, true};
   }
   Run run(job, request, output);
-  RunResult result{execute(run, request, output), false};
+  RunResult result{with_named_faults(request, output, [&] { return run.execute(); }), false};
   if (!run.missed.empty()) throw Failure(run.missed);
   return result;
 }
