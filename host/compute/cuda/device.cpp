@@ -16,36 +16,34 @@ int64_t rounded(int64_t bytes) {
   return block_bytes(kCudaMemory, bytes);
 }
 
+// Null where the system or the driver does not do that.
+std::byte* pin_large_pages(size_t size) {
+  std::byte* const block = map_large_pages(size);
+  if (block == nullptr) return nullptr;
+  if (cudaHostRegister(block, size, cudaHostRegisterPortable) == cudaSuccess) return block;
+  cudaGetLastError();  // not sticky: the next call shall not see it
+  unmap_large_pages(block, size);
+  return nullptr;
+}
+
 // Memory of the process that the device copies from and to. What the driver makes itself it makes
 // page by page, which takes it half a second for a gigabyte.
 std::byte* pin(int64_t bytes) {
   const auto size = static_cast<size_t>(bytes);
-  if (size % kLargePage != 0) {
-    void* block = nullptr;
-    check(cudaHostAlloc(&block, size, cudaHostAllocPortable), "host memory cannot be pinned");
-    return static_cast<std::byte*>(block);
+  if (size % kLargePage == 0) {
+    if (std::byte* const block = pin_large_pages(size)) return block;
   }
-  std::byte* const block = map_large_pages(size);
-  if (block == nullptr) {
-    throw Error(MOPT_OUT_OF_MEMORY,
-                "the machine has no " + std::to_string(size >> 20) + " MiB of memory to be pinned");
-  }
-  const cudaError_t status = cudaHostRegister(block, size, cudaHostRegisterPortable);
-  if (status == cudaSuccess) return block;
-  cudaGetLastError();  // not sticky: the next call shall not see it
-  unmap_large_pages(block, size);
-  check(status, "host memory cannot be pinned");
-  return nullptr;
+  void* block = nullptr;
+  check(cudaHostAlloc(&block, size, cudaHostAllocPortable), "host memory cannot be pinned");
+  return static_cast<std::byte*>(block);
 }
 
 void unpin(std::byte* block, int64_t bytes) {
   const auto size = static_cast<size_t>(bytes);
-  if (size % kLargePage != 0) {
-    cudaFreeHost(block);
-    return;
-  }
-  cudaHostUnregister(block);
-  unmap_large_pages(block, size);
+  if (size % kLargePage == 0 && cudaHostUnregister(block) == cudaSuccess)
+    return unmap_large_pages(block, size);
+  cudaGetLastError();
+  cudaFreeHost(block);
 }
 
 std::string mib(int64_t bytes) {
