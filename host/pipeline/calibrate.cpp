@@ -7,6 +7,7 @@
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/range/range.hpp"
 #include "host/pipeline/errors_on_device.hpp"
+#include "host/pipeline/failure.hpp"
 #include "host/plan/cost.hpp"
 
 namespace mopt::pipeline {
@@ -52,16 +53,6 @@ std::vector<text::IdMatrix> id_matrices(const Container& file, Values values) {
     if (values == Values::kRead) matrices.back().values = as_int64(file, t);
   }
   return matrices;
-}
-
-[[noreturn]] void fail(std::string code, std::string tensor, std::string message,
-                       std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.tensor = std::move(tensor);
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
 }
 
 }  // namespace
@@ -195,16 +186,13 @@ std::future<void> CalibrationPass::foresee() const {
   const RowBatch rows = stream_.batches().front();
   auto program = std::make_shared<BlockProgram>(*job_.source, next, options);
   return std::async(std::launch::async, [this, next, rows, program] {
-    try {
-      // A queue of this thread's own: it makes the device the thread's.
-      const auto queue = options_.on_device->device().make_queue("foresee");
-      compute::Options kernels = options_.kernels;
-      kernels.queue = queue.get();
-      kernels.trace = {};
-      program->foresee(kernels, static_cast<int64_t>(rows.count), rows.length);
-      foresee_errors(static_cast<int>(next), rows.length, kernels);
-    } catch (const Error&) {
-    }
+    // A queue of this thread's own: it makes the device the thread's.
+    const auto queue = options_.on_device->device().make_queue("foresee");
+    compute::Options kernels = options_.kernels;
+    kernels.queue = queue.get();
+    kernels.trace = {};
+    program->foresee(kernels, static_cast<int64_t>(rows.count), rows.length);
+    foresee_errors(static_cast<int>(next), rows.length, kernels);
   });
 }
 
@@ -273,10 +261,11 @@ Calibrated CalibrationPass::solve(Observed observed, std::vector<Calibrator>& ca
     for (const float part : seen.absmax)
       absmax = std::max(absmax, part);
     if (!seen.reached)
-      fail("M206", site.name, "no calibration token reached it", "use more or other data");
+      fail_at_tensor("M206", site.name, "no calibration token reached it",
+                     "use more or other data");
     if (!std::isfinite(absmax)) {
-      fail("M205", site.name, "an activation is NaN or infinite on the calibration data",
-           "check the model with `mopt-host eval`");
+      fail_at_tensor("M205", site.name, "an activation is NaN or infinite on the calibration data",
+                     "check the model with `mopt-host eval`");
     }
     TensorRef value(&absmax, kF32, std::initializer_list<int64_t>{});
     const mopt_site abi{sizeof(mopt_site), site.operand, str(site.name),

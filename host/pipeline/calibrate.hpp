@@ -67,8 +67,8 @@ class CalibrationPass {
   // Ranges of what was observed. Throws Failure M205, M206.
   Calibrated solve(Observed, std::vector<Calibrator>&);
   // On a device: lets a thread choose the kernels of the next block that has attention, which takes
-  // the time in which the first weights are read, and of its layers' errors. Whatever it cannot do
-  // shows when that is done.
+  // the time in which the first weights are read, and of its layers' errors. What it cannot do,
+  // get() throws; the work itself will, too.
   std::future<void> foresee() const;
   double seconds_forward() const { return seconds_; }
 

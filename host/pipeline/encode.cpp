@@ -7,6 +7,7 @@
 #include "host/compute/absmax/absmax.hpp"
 #include "host/compute/parallel.hpp"
 #include "host/pipeline/errors.hpp"
+#include "host/pipeline/failure.hpp"
 #include "host/plan/cost.hpp"
 #include "host/report/hash.hpp"
 #include "mopt/numeric/e4m3.hpp"
@@ -28,26 +29,16 @@ constexpr int64_t kScalesPerTask = 1 << 16;
 // Of a quantized KV cache; with E4M3 values below a thousandth are lost above it.
 constexpr float kLargeKvScale = 0.5f;
 
-[[noreturn]] void fail(std::string code, const std::string& tensor, std::string message,
-                       std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.tensor = tensor;
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
-}
-
 // Every scale must be finite and above zero.
 void check_scale(const Item& item, const NamedTensor& part) {
   const DLTensor& t = *part.tensor;
   const int64_t n = elements(t);
   const auto bad = [&](int64_t i, float value) {
     if (std::isfinite(value) && value > 0) return;
-    fail("M205", item.name,
-         "its " + part.name + " is " + std::to_string(value) + " at element " + std::to_string(i) +
-             ", expected a finite value above zero",
-         "exclude the tensor with a rule, or look at its weights");
+    fail_at_tensor("M205", item.name,
+                   "its " + part.name + " is " + std::to_string(value) + " at element " +
+                       std::to_string(i) + ", expected a finite value above zero",
+                   "exclude the tensor with a rule, or look at its weights");
   };
   compute::for_each(n, kScalesPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -143,9 +134,10 @@ void not_finite(const Item& item, int64_t index) {
                                 ? "[" + std::to_string(index / item.cols()) + ", " +
                                       std::to_string(index % item.cols()) + "]"
                                 : "[" + std::to_string(index) + "]";
-  fail("M203", item.name, "expected finite weights, found NaN or infinity at " + place,
-       item.outcome == Outcome::kQuantized ? "mend the source, or exclude the tensor with a rule"
-                                           : "mend the source");
+  fail_at_tensor("M203", item.name, "expected finite weights, found NaN or infinity at " + place,
+                 item.outcome == Outcome::kQuantized
+                     ? "mend the source, or exclude the tensor with a rule"
+                     : "mend the source");
 }
 
 std::optional<float> stored_input_scale(std::span<const NamedTensor> parts) {

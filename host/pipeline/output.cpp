@@ -15,7 +15,7 @@
 #include <sstream>
 #include <vector>
 
-#include "host/recipe/diagnostic.hpp"
+#include "host/pipeline/failure.hpp"
 
 namespace mopt::pipeline {
 namespace {
@@ -24,16 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kReplaces = "mopt/replaces";
 constexpr size_t kCopyBytes = size_t{1} << 20;
-
-[[noreturn]] void fail(std::string code, const fs::path& file, std::string message,
-                       std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.file = file.string();
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
-}
 
 [[noreturn]] void cannot_write(const fs::path& path, int error) {
   const bool full = error == ENOSPC || error == EDQUOT;

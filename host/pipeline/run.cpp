@@ -10,6 +10,7 @@
 #include "host/pipeline/activation_budget.hpp"
 #include "host/pipeline/calibrate.hpp"
 #include "host/pipeline/device_loop.hpp"
+#include "host/pipeline/failure.hpp"
 #include "host/pipeline/finish.hpp"
 #include "host/pipeline/generate.hpp"
 #include "host/pipeline/resources.hpp"

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "host/pipeline/failure.hpp"
+
 namespace mopt::pipeline {
 namespace {
 
@@ -25,15 +27,6 @@ constexpr uint64_t kFullDisk = uint64_t{64} << 20;
 }
 
 }  // namespace
-
-void fail(std::string code, std::string file, std::string message, std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.file = std::move(file);
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
-}
 
 Report with_named_faults(const RunRequest& request, const OutputDirectory& output,
                          const std::function<Report()>& execute) {

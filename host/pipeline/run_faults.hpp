@@ -2,14 +2,11 @@
 #pragma once
 
 #include <functional>
-#include <string>
 
 #include "host/pipeline/output.hpp"
 #include "host/pipeline/run.hpp"
 
 namespace mopt::pipeline {
-
-[[noreturn]] void fail(std::string code, std::string file, std::string message, std::string remedy);
 
 // Calls `execute`. What a device, a full disk or a file throws becomes a Failure: R102, R103, R106,
 // R109; anything else passes.
