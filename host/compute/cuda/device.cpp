@@ -207,16 +207,23 @@ void Pool::trim() {
   trim_locked();
 }
 
-// cudaFree waits for the work that may still use a block.
+void Pool::drop(FreeBlocks& blocks) {
+  const std::lock_guard lock(mutex_);
+  drop_locked(blocks);
+}
+
 void Pool::trim_locked() {
   for (const auto& known : queues_) {
-    if (const auto blocks = known.lock()) {
-      blocks->drain([&](std::byte* block, int64_t size) {
-        cudaFree(block);
-        use_.in_use -= size;
-      });
-    }
+    if (const auto blocks = known.lock()) drop_locked(*blocks);
   }
+}
+
+// cudaFree waits for the work that may still use a block.
+void Pool::drop_locked(FreeBlocks& blocks) {
+  blocks.drain([&](std::byte* block, int64_t size) {
+    cudaFree(block);
+    use_.in_use -= size;
+  });
 }
 
 std::byte* Pool::allocate(int64_t size, int64_t wanted) {
@@ -342,7 +349,7 @@ CudaQueue::~CudaQueue() {
   workspace_.reset();
   if (cublas_ != nullptr) cublasLtDestroy(cublas_);
   cudaStreamDestroy(stream_);
-  device_.pool()->trim();
+  device_.pool()->drop(*blocks_);  // the other queues' would wait for their work
 }
 
 Buffer CudaQueue::take(int64_t bytes) {

@@ -40,6 +40,8 @@ class Pool {
   // would fit hardly anybody.
   Buffer take_huge(cudaStream_t stream, int64_t bytes);
   void trim();
+  // Gives all of these back to the device.
+  void drop(FreeBlocks&);
   MemoryUse use() const;
   void set_limit(int64_t bytes);
   void add(const std::shared_ptr<FreeBlocks>&);
@@ -49,6 +51,7 @@ class Pool {
  private:
   std::byte* allocate(int64_t size, int64_t wanted);
   void trim_locked();
+  void drop_locked(FreeBlocks&);
   [[noreturn]] void lack(int64_t wanted);
   mutable std::mutex mutex_;
   MemoryUse use_;

@@ -170,11 +170,8 @@ void limit(const Preference& preference, cublasLtMatmulPreferenceAttributes_t at
         "the choice of an algorithm");
 }
 
-// Stands for memory that is repeated into: an address is looked at, not what is there.
-alignas(256) constexpr float kAligned = 1;
-
 std::optional<cublasLtMatmulAlgo_t> search(const LinearCall& p) {
-  const Descriptors d(with_repeated(p, &kAligned));
+  const Descriptors d(with_repeated(p, aligned_address()));
   Handle<cublasLtHandle_t, cublasLtDestroy> handle;
   check(cublasLtCreate(handle.out()), "cuBLASLt cannot be started");
   Preference preference;
@@ -217,7 +214,7 @@ std::string_view codes_refused(const LinearCall& p, const DeviceInfo& info) {
   uint32_t alignment = std::min({alignment_of(p.x.data), alignment_of(p.weight.data),
                                  alignment_of(p.y.data), alignment_of(p.bias)});
   if (scaling_of(p) == Scaling::kRows) {
-    const LinearCall call = with_repeated(p, &kAligned);
+    const LinearCall call = with_repeated(p, aligned_address());
     alignment = std::min({alignment, alignment_of(call.x_scale), alignment_of(call.weight_scale)});
   }
   if (alignment < kCodesAlignment) return "of codes it takes operands aligned to 16 bytes only";
