@@ -35,6 +35,12 @@ void check_kernels(const std::vector<std::string>& kernels) {
   }
 }
 
+// What this process holds more than `before`, bytes.
+uint64_t grown_since(uint64_t before) {
+  const uint64_t now = compute::resident_bytes();
+  return now - std::min(before, now);
+}
+
 bool is_named(const Refusal& refusal, const std::vector<fs::path>& files) {
   std::error_code failed;
   return std::ranges::any_of(files, [&](const fs::path& file) {
@@ -127,7 +133,7 @@ void App::open_device() {
     d.message = "--device " + options_.device + ": " + e.what();
     throw Failure(std::move(d));
   }
-  opened_bytes_ = compute::resident_bytes() - std::min(before, compute::resident_bytes());
+  opened_bytes_ += grown_since(before);
   if (options_.device_memory_limit)
     device_->set_limit(static_cast<int64_t>(*options_.device_memory_limit));
   const compute::DeviceInfo& info = device_->info();
@@ -158,7 +164,7 @@ void App::expect_forward() {
   if (device() == nullptr) return;
   const uint64_t before = compute::resident_bytes();
   const std::string slow = device_->slow_forward();
-  opened_bytes_ += compute::resident_bytes() - std::min(before, compute::resident_bytes());
+  opened_bytes_ += grown_since(before);
   if (slow.empty()) return;
   Diagnostic d;
   d.code = "W117";

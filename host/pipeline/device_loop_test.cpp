@@ -157,7 +157,7 @@ constexpr Tiers kTiers[] = {
 
 struct OnTiers : OnBoth {
   static constexpr int64_t kBatch = 24;
-  static constexpr uint64_t kBatchBytes = 24 * 32 * 4;
+  static constexpr uint64_t kBatchBytes = kBatch * 32 * 4;
   uint64_t planned = 0;  // bytes of activations in pinned memory
   static std::string recipe() {
     std::string tables = kCalibrated;
@@ -169,7 +169,7 @@ struct OnTiers : OnBoth {
     Prepared job = prepared(recipe() + "[export]\npath = \"" + path("none").string() + "\"\n");
     const MemoryNeeds needs = memory_needs(job, DevicePlace{rules_of(device), 0, kBatch});
     const plan::DeviceCost& cost = *needs.device;
-    constexpr int64_t kBytes = 24 * 32 * 4, kPassage = 5 * kBytes;
+    constexpr auto kBytes = static_cast<int64_t>(kBatchBytes), kPassage = 5 * kBytes;
     device.set_limit(tiers.there == 16 ? static_cast<int64_t>(cost.peak)
                                        : static_cast<int64_t>(cost.without - cost.passing) +
                                              tiers.there * kBytes + kPassage);

@@ -247,8 +247,7 @@ void ReadAhead::Lane::hash(Task& task, const Slot& slot, uint64_t end) {
     task.sha256.update({t.data + task.hashed, until - task.hashed});
     task.hashed = until;
   }
-  const bool mapped = task.is_decoded() || t.file >= container.files().size();
-  if (mapped) container.release(t);
+  if (!may_be_split(container, t)) container.release(t);  // it was read through a map
 }
 
 void ReadAhead::Lane::deliver(Piece piece) {

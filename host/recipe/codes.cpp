@@ -502,9 +502,8 @@ constexpr CodeEntry kCodes[] = {
      "holds NaN or infinity. Masks may; weights should not: look at the source."},
     {"W117", Exit::kDone, "slow forward on the device",
      "A library is missing, or is not the one of this build, so the device computes a part of the "
-     "forward with kernels that are slower. The results are as good. The message names the part "
-     "and "
-     "why; calibration, eval and generate take longer until the library is there."},
+     "forward with kernels that are slower. The results are as good. The message names "
+     "what and why; calibration, eval and generate take longer until the library is there."},
 };
 
 }  // namespace

@@ -134,8 +134,11 @@ else
 fi
 
 # ---- what is said beforehand
+log=$folder/plan.log
+status=0
 "$host" --check --json --quiet --model "$source" --output "$folder/none" "${fp8[@]}" --device "$device" \
-  >"$folder/plan.json" 2>"$log" || :
+  >"$folder/plan.json" 2>"$log" || status=$?
+check "--check" ended 0
 planned() { value "$folder/plan.json" "$1"; }
 # at_most KEY: the undisturbed run took no more than that.
 at_most() {
@@ -162,8 +165,8 @@ if [ "$device" = cpu ]; then
   skip "without the cuDNN part: a warning, and it works"
 else
   mkdir "$folder/tree"
-  cp -al "$tree"/{bin,lib,share} "$folder/tree/" 2>/dev/null || cp -r "$tree"/{bin,lib,share} "$folder/tree/"
-  rm -f "$folder/tree/lib/mopt/libmopt_cudnn.so"
+  cp -r "$tree"/{bin,lib,share} "$folder/tree/"
+  rm "$folder/tree/lib/mopt/libmopt_cudnn.so"
   whole_host=$host
   host=$folder/tree/bin/mopt-host
   run lame "${fp8[@]}" --device "$device"
