@@ -1,4 +1,5 @@
-// op_harness compare|support|time: see usage().
+// op_harness compare|support|time: see kUsage.
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -47,6 +48,15 @@ struct Arguments {
   throw Error(MOPT_INVALID_ARGUMENT, what + "\n" + kUsage);
 }
 
+int number(const std::string& text, const std::string& what) {
+  int found = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, found);
+  if (error != std::errc() || stop != end || found < 0)
+    bad_usage(what + ": expected a number, found '" + text + "'");
+  return found;
+}
+
 Arguments parse(std::span<char*> words) {
   if (words.empty()) bad_usage("expected a command");
   Arguments a;
@@ -71,7 +81,7 @@ Arguments parse(std::span<char*> words) {
     } else if (word == "--plugins") {
       a.plugins = value;
     } else if (word == "--seeds") {
-      a.seeds = std::stoi(value);
+      a.seeds = number(value, "--seeds");
     } else {
       bad_usage("unknown option '" + std::string(word) + "'");
     }
@@ -90,8 +100,8 @@ class Opened {
       if (device == "emulated") options.kernels = &compute::test::emulated_kernels();
       emulated_ = std::make_unique<compute::test::EmulatedDevice>(options);
       queue_ = emulated_->make_queue("ops");
-    } else if (device.starts_with("cuda")) {
-      const int index = device.size() > 5 ? std::stoi(device.substr(5)) : 0;
+    } else if (device == "cuda" || device.starts_with("cuda:")) {
+      const int index = device == "cuda" ? 0 : number(device.substr(5), "--device cuda:N");
       queue_ = compute::open_cuda(executable, index).make_queue("ops");
     } else {
       bad_usage("unknown device '" + device + "'");
@@ -155,6 +165,10 @@ int compare(const Arguments& a, const Opened& opened, const EncoderPlugins& plug
 }
 
 int run(std::span<char*> words, const std::filesystem::path& executable) {
+  if (words.size() == 1 && words[0] == std::string_view("--help")) {
+    std::fputs(kUsage, stdout);
+    return 0;
+  }
   Arguments a = parse(words);
   const Opened opened(a.device, executable);
   require_known(a, opened.target());

@@ -2,7 +2,7 @@
 # Everything that the device machine lacks, below build/device (ignored by git), to be carried there:
 #   mopt.tar.xz  ours, package.sh       wheels/  the peer's (21 MiB)       peers/  its scripts, the id file
 #   smollm2/part.00 ...                 the GGUF in pieces of 24 MiB, one to a call
-# gather.sh [FILE...]: FILEs go to package.sh. MOPT_SHARED: the folder with peers/ and data/.
+# gather.sh [TARGET...]: TARGETs go to package.sh. MOPT_SHARED: the folder with peers/ and data/.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../../.."

@@ -2,7 +2,7 @@
 # Text that the model of this folder's benchmarks writes: one row of TOKENS (128) greedy tokens, and the
 # calibration text of ROWS x SEQ; kernel by kernel and repeated from a recording (a CUDA graph), which must
 # give the same ids. Seconds do not count the loading of the model. Needs generate_bench in the tree:
-# gather.sh build/release/bench/generate_bench. MODEL: another checkpoint, such as SmolLM2's.
+# gather.sh generate_bench. MODEL: another checkpoint, such as SmolLM2's.
 # $OUT/generate.csv.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source=${MODEL:-$(model "$layers")}

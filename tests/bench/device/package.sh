@@ -2,12 +2,12 @@
 # Makes what a machine needs that has no Boost, oneTBB, oneDNN or ICU: DIR/mopt.tar.xz, a tree with every
 # shared library beside it, found through $ORIGIN; unpack.sh opens it there. Not in it: glibc, the
 # driver's library, cuBLAS, cuDNN and NCCL, which come from that machine.
-# package.sh DIR [FILE...]: FILEs are more executables for its bin/ (the op harness).
-# MOPT_BUILD: the build tree (build/release) with its targets product, bench_measure, make_llama,
-# synthetic_format, trap and hold_device_memory. Needs patchelf and xz. The last line is the archive's
-# size; above 40 MiB it fails.
+# package.sh DIR [TARGET...]: TARGETs are more programs for its bin/ (op_harness). Builds all that it packs:
+# programs and the CUDA part have to come from one build.
+# MOPT_BUILD: the build tree (build/release). Needs patchelf and xz. The last line is the archive's size;
+# above 40 MiB it fails.
 set -euo pipefail
-dir=${1:?usage: package.sh DIR [FILE...]}
+dir=${1:?usage: package.sh DIR [TARGET...]}
 shift
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${MOPT_BUILD:-build/release}
@@ -15,6 +15,12 @@ for tool in patchelf xz strip ldd; do
   command -v $tool >/dev/null || { echo "package.sh: $tool is missing; install it" >&2; exit 2; }
 done
 limit=$((40 << 20))
+cmake --build "$build" -j "$(nproc)" --target product bench_measure make_llama synthetic_format trap \
+  hold_device_memory "$@" >&2
+programs=("$build/bench/"{bench_measure,make_llama,hold_device_memory})
+for target in "$@"; do
+  programs+=("$(find "$build/bin" "$build/bench" -name "$target" -type f | grep .)")
+done
 
 # What every machine with this driver has; a second copy would fight with it.
 of_the_machine='^(ld-linux|libc|libm|libdl|libpthread|librt|libresolv|libutil|libcuda|libcudart|libcublas|libcublasLt|libcudnn.*|libnvrtc.*|libnvJitLink|libnvidia-.*|libnccl)(-x86-64)?\.so'
@@ -23,7 +29,7 @@ mkdir -p "$dir"
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,lib/mopt/shared,lib/mopt/test}
-cp "$build/bin/mopt-host" "$build/bench/"{bench_measure,make_llama,hold_device_memory} "$@" "$tree/bin/"
+cp "$build/bin/mopt-host" "${programs[@]}" "$tree/bin/"
 cp -r "$build/lib/mopt/." "$tree/lib/mopt/"
 cp -r "$build/share" "$tree/share"
 cp "$build/test/plugins/"{synthetic/synthetic,trap/trap}.so "$tree/lib/mopt/test/"
