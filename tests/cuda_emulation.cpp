@@ -52,9 +52,11 @@ struct Fiber {
   WarpOperation operation{};
   unsigned mask = 0;
   uint64_t word = 0;
-  // What it takes home.
+  // What it takes home: votes; what the first lane of those that met has for all of them, which
+  // stays until that lane meets others, and so until all have gone on.
   Votes votes{};
-  Warp warp{};
+  Warp met{};
+  const Warp* warp = nullptr;
   void* fake_stack = nullptr;  // the sanitizer's
 };
 
@@ -66,7 +68,7 @@ std::string text(const Where& where) {
 
 bool same_place(const Where& a, const Where& b) {
   return a.line() == b.line() && a.column() == b.column() &&
-         std::string_view(a.file_name()) == b.file_name();
+         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
 }
 
 class Block {
@@ -159,10 +161,10 @@ void Block::wait() {
 bool Block::release_warp(size_t first) {
   bool any = false;
   for (size_t lane = 0; lane < 32 && first + lane < count_; ++lane) {
-    const Fiber& leader = *fibers_[first + lane];
+    Fiber& leader = *fibers_[first + lane];
     if (leader.state != State::kAtWarp) continue;
     const unsigned mask = leader.mask;
-    Warp warp{{}, 0, mask};
+    leader.met.mask = mask;
     bool complete = (mask >> lane & 1u) != 0;
     for (size_t i = 0; i < 32 && complete; ++i) {
       if ((mask >> i & 1u) == 0) continue;
@@ -171,14 +173,13 @@ bool Block::release_warp(size_t first) {
       const Fiber& other = *fibers_[first + i];
       complete = other.state == State::kAtWarp && other.mask == mask &&
                  other.operation == leader.operation && same_place(other.where, leader.where);
-      warp.words[i] = other.word;
+      leader.met.words[i] = other.word;
     }
     if (!complete) continue;
     for (size_t i = 0; i < 32; ++i) {
       if ((mask >> i & 1u) == 0) continue;
       Fiber& other = *fibers_[first + i];
-      other.warp = warp;
-      other.warp.lane = static_cast<unsigned>(i);
+      other.warp = &leader.met;
       other.state = State::kReady;
     }
     any = true;
@@ -299,7 +300,7 @@ Votes barrier(bool vote, Where where) {
   return fiber.votes;
 }
 
-Warp exchange(WarpOperation operation, unsigned mask, uint64_t word, Where where) {
+const Warp& exchange(WarpOperation operation, unsigned mask, uint64_t word, Where where) {
   Fiber& fiber = the_block().current();
   fiber.operation = operation;
   fiber.mask = mask;
@@ -307,12 +308,18 @@ Warp exchange(WarpOperation operation, unsigned mask, uint64_t word, Where where
   fiber.where = where;
   fiber.state = State::kAtWarp;
   the_block().wait();
-  return fiber.warp;
+  return *fiber.warp;
+}
+
+int lane() {
+  const Indices& at = indices();
+  const uint3& t = at.thread;
+  return static_cast<int>((t.x + (t.y + t.z * at.block_dim.y) * at.block_dim.x) % 32);
 }
 
 uint64_t word_of(const Warp& warp, int source, int width) {
-  const int lane = static_cast<int>(warp.lane);
-  if (source < 0 || source / width != lane / width) return warp.words[warp.lane];
+  const int own = lane();
+  if (source < 0 || source / width != own / width) return warp.words[own];
   // A fiber cannot throw: the scheduler finds the lane that waits for nobody.
   if ((warp.mask >> source & 1u) == 0) {
     exchange(WarpOperation::kShuffle, 0, 0, Where::current());

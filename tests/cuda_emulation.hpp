@@ -114,14 +114,16 @@ struct Votes {
 // A barrier of the block.
 Votes barrier(bool vote, std::source_location where);
 
-// What lanes do together: each brings a word; who takes part takes all of them home.
+// The caller's, in its warp.
+int lane();
+// What lanes do together: each brings a word; who takes part gets all of them, valid until its next
+// barrier or operation. Words of lanes outside the mask mean nothing.
 enum class WarpOperation { kShuffle, kVote, kReduce, kSync };
 struct Warp {
   uint64_t words[32];
-  unsigned lane;  // of the caller
   unsigned mask;
 };
-Warp exchange(WarpOperation, unsigned mask, uint64_t word, std::source_location where);
+const Warp& exchange(WarpOperation, unsigned mask, uint64_t word, std::source_location where);
 
 template <class T>
 uint64_t to_word(T x) {
@@ -190,8 +192,8 @@ namespace mopt::emulation {
 // `source_of(lane)`: the lane whose word the caller takes.
 template <class T, class Source>
 T shuffle(unsigned mask, T x, int width, Where where, const Source& source_of) {
-  const Warp warp = exchange(WarpOperation::kShuffle, mask, to_word(x), where);
-  return from_word<T>(word_of(warp, source_of(static_cast<int>(warp.lane)), width));
+  const Warp& warp = exchange(WarpOperation::kShuffle, mask, to_word(x), where);
+  return from_word<T>(word_of(warp, source_of(lane()), width));
 }
 }  // namespace mopt::emulation
 
@@ -220,7 +222,7 @@ T __shfl_up_sync(unsigned mask, T x, unsigned delta, int width = 32,
 }
 inline unsigned __ballot_sync(unsigned mask, int x,
                               mopt::emulation::Where where = mopt::emulation::Where::current()) {
-  const auto warp =
+  const mopt::emulation::Warp& warp =
       mopt::emulation::exchange(mopt::emulation::WarpOperation::kVote, mask, x != 0, where);
   unsigned votes = 0;
   for (unsigned lane = 0; lane < 32; ++lane) {

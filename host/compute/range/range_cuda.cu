@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "host/compute/cuda/kernels.hpp"
@@ -30,9 +31,14 @@ __global__ void raise(const T* x, int64_t n, int packed, uint32_t* parts) {
 }
 
 void run(const RangeProblem& p, Queue& queue) {
-  if (p.x.elements() == 0) return;
+  const int64_t n = p.x.elements();
+  if (n == 0) return;
   by_real(p.x, [&]<class T>(const T* x) {
-    launch(raise<T>, {kRangeParts, kThreads}, queue, x, p.x.elements(), int{aligned(x)}, p.parts);
+    const bool packed = aligned(x);
+    // Threads that have something to do; the others' parts stay as they are.
+    const int64_t threads = packed ? std::max<int64_t>(1, n / Pack<T>::kSize) : n;
+    launch(raise<T>, {std::min(kRangeParts, blocks_for(threads)), kThreads}, queue, x, n,
+           int{packed}, p.parts);
   });
 }
 

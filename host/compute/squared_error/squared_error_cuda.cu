@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "host/compute/cuda/kernels.hpp"
@@ -47,12 +48,15 @@ __global__ void compare(const A* a, const B* b, int64_t n, double* parts) {
 }
 
 void run(const SquaredErrorProblem& p, Queue& queue) {
-  if (p.a.elements() == 0) return;
+  const int64_t n = p.a.elements();
+  if (n == 0) return;
+  // Groups that have something to do; the others' parts stay as they are.
+  const int64_t groups = std::min(kErrorParts, blocks_for((n + kStretch - 1) / kStretch));
   by_real(p.a, [&](const auto* a) {
     by_real(p.b, [&](const auto* b) {
       using A = std::remove_cv_t<std::remove_pointer_t<decltype(a)>>;
       using B = std::remove_cv_t<std::remove_pointer_t<decltype(b)>>;
-      launch(compare<A, B>, {kErrorParts, kThreads}, queue, a, b, p.a.elements(), p.parts);
+      launch(compare<A, B>, {groups, kThreads}, queue, a, b, n, p.parts);
     });
   });
 }

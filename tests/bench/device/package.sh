@@ -43,11 +43,7 @@ done | sort -u | while read -r name path; do
 done
 
 elves | while read -r file; do
-  # The host reads a plugin's symbol table before it opens the plugin.
-  case $file in
-    */shared/* | */bin/*) strip --strip-unneeded "$file" ;;
-    *) strip --strip-debug "$file" ;;
-  esac
+  strip --strip-unneeded "$file"
   # RPATH, not RUNPATH: it also holds for what a library of the tree needs, and before LD_LIBRARY_PATH.
   # The CUDA part also looks where a toolkit stands; elsewhere unpack.sh says where.
   search="\$ORIGIN/$(realpath --relative-to="$(dirname "$file")" "$tree/lib/mopt/shared")"
