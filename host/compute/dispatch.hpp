@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <span>
 #include <string>
@@ -14,7 +15,7 @@ namespace mopt::compute {
 
 class Queue;  // device.hpp
 
-// On a device a kernel may be chosen without being run: what choosing takes its time with, an
+// A kernel may be chosen without being run: what choosing takes its time with on a device, an
 // algorithm or a plan, is there when the work comes. Operands then are addresses, not memory.
 enum class Work { kRun, kChoose };
 
@@ -65,10 +66,17 @@ const Row& choose(std::span<const Row> rows, const Problem& problem, const Optio
   return pick(rows, options, [&](const Row& row) { return row.refuse(problem); });
 }
 
-template <class Row>
-std::vector<std::string_view> names(std::span<const Row> rows) {
+template <class Problem, size_t kRows>
+void run_on_cpu(const std::array<Kernel<Problem>, kRows>& rows, const Problem& problem,
+                const Options& options) {
+  const auto& row = choose(std::span<const Kernel<Problem>>(rows), problem, options);
+  if (options.work == Work::kRun) row.run(problem);
+}
+
+template <class Rows>
+std::vector<std::string_view> names(const Rows& rows) {
   std::vector<std::string_view> out;
-  for (const Row& row : rows)
+  for (const auto& row : rows)
     out.push_back(row.name);
   return out;
 }

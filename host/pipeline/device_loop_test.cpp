@@ -3,6 +3,7 @@
 #include "host/pipeline/activation_budget.hpp"
 #include "host/pipeline/on_both_test.hpp"
 #include "host/pipeline/resources.hpp"
+#include "tests/emulated_device/recording_kernels.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -72,33 +73,8 @@ TEST_CASE_FIXTURE(OnBoth, "only what no norm and no gate makes is read once more
   CHECK(ranges("apart", "activation.emulated") == joined / 9 * 12);
 }
 
-// The operands of products, as a kernel is asked whether it takes them, and as it runs them.
-struct Products {
-  static inline std::mutex mutex;
-  static inline std::set<std::string> asked, run;
-  static std::string text(const compute::LinearCall& p) {
-    return compute::text(p.x) + " " + compute::text(p.weight) + " " + compute::text(p.y);
-  }
-  static std::string_view ask(const compute::LinearCall& p, const compute::DeviceInfo&) {
-    const std::lock_guard lock(mutex);
-    asked.insert(text(p));
-    return {};
-  }
-  static void make(const compute::LinearCall& p, compute::Queue& queue) {
-    {
-      const std::lock_guard lock(mutex);
-      run.insert(text(p));
-    }
-    compute::test::reference_kernels().linear[0].run(p, queue);
-  }
-};
-
 TEST_CASE_FIXTURE(OnBoth, "every product of a block is foreseen") {
-  static constexpr std::array kRows{
-      compute::DeviceKernel<compute::LinearCall>{"linear.seen", Products::ask, Products::make}};
-  compute::DeviceKernels kernels = compute::test::reference_kernels();
-  kernels.linear = kRows;
-  EmulatedDevice device({.kernels = &kernels});
+  EmulatedDevice device({.kernels = &compute::test::recording_kernels()});
   write_model({.dtype = "BF16"});
   std::string tables = kCalibrated;
   tables.replace(tables.find("\"self\""), 6, '"' + write_ids().string() + '"');
@@ -110,15 +86,19 @@ TEST_CASE_FIXTURE(OnBoth, "every product of a block is foreseen") {
   options.on_device = &on;
   options.kernels.queue = &on.queue();
   const CalibrationPass pass(job, TokenRows(5, Ids(12)), options, {.tokens = 60});
+  compute::test::take_recorded();
   const int64_t before = device.works();
   pass.foresee().get();
   CHECK(device.works() == before);
-  const std::set<std::string> foreseen = Products::asked;
+  const std::vector<std::string> asked = compute::test::take_recorded().asked;
+  const std::set<std::string> foreseen(asked.begin(), asked.end());
   run_on(&device, tables, "out");
-  CHECK(Products::run.size() == 4);  // q and o are alike, k and v, gate and up
-  for (const std::string& product : Products::run) {
-    CAPTURE(product);
-    CHECK(foreseen.contains(product));
+  const std::vector<std::string> ran = compute::test::take_recorded().run;
+  const std::set<std::string> run(ran.begin(), ran.end());
+  CHECK(run.size() == 5);  // attention; q and o are alike, k and v, gate and up
+  for (const std::string& kernel : run) {
+    CAPTURE(kernel);
+    CHECK(foreseen.contains(kernel));
   }
 }
 

@@ -8,7 +8,7 @@
 #include "host/pipeline/errors_on_device.hpp"
 #include "host/pipeline/pipeline_test.hpp"
 #include "host/plan/cost.hpp"
-#include "tests/emulated_device/emulated_device.hpp"
+#include "tests/emulated_device/recording_kernels.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -209,23 +209,8 @@ TEST_CASE_FIXTURE(Case,
   }
 }
 
-// What a kernel of the emulated device was asked whether it takes it.
-std::vector<std::string> asked;
-
-std::string_view ask(const compute::LinearCall& p, const compute::DeviceInfo&) {
-  asked.push_back(compute::text(p.x) + " " + compute::text(p.weight) + " " + compute::text(p.y));
-  return {};
-}
-void must_not_run(const compute::LinearCall&, compute::Queue&) {
-  FAIL("a kernel was run");
-}
-
 TEST_CASE_FIXTURE(Case, "the products of an output's error are foreseen in its pieces") {
-  static constexpr std::array kAsked{
-      compute::DeviceKernel<compute::LinearCall>{"linear.asked", ask, must_not_run}};
-  compute::DeviceKernels kernels = compute::test::reference_kernels();
-  kernels.linear = kAsked;
-  compute::test::EmulatedDevice device({.kernels = &kernels});
+  compute::test::EmulatedDevice device({.kernels = &compute::test::recording_kernels()});
   const auto queue = device.make_queue("test");
   compute::Options options;
   options.queue = queue.get();
@@ -233,12 +218,14 @@ TEST_CASE_FIXTURE(Case, "the products of an output's error are foreseen in its p
   item = {};
   item.shape = {20000, 4096};  // 64 MiB of bf16 are 8192 rows
   item.weight = add_format(kFormats[0]);
-  asked.clear();
+  compute::test::take_recorded();
   foresee_output_error(quantized(), kBf16, 64, options);
   const auto piece = [](const std::string& rows) {
-    return "bf16 [64, 4096] bf16 [" + rows + ", 4096] bf16 [64, " + rows + "]";
+    return "linear bf16 [64, 4096] bf16 [" + rows + ", 4096] bf16 [64, " + rows + "]";
   };
+  const auto [asked, run] = compute::test::take_recorded();
   CHECK(asked == std::vector<std::string>{piece("8192"), piece("8192"), piece("3616")});
+  CHECK(run.empty());
 }
 
 TEST_CASE_FIXTURE(Case, "an input that engines quantize counts as they see it") {

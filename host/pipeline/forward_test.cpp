@@ -2,7 +2,7 @@
 
 #include "host/pipeline/pipeline_test.hpp"
 #include "host/plan/forward_cost.hpp"
-#include "tests/emulated_device/emulated_device.hpp"
+#include "tests/emulated_device/recording_kernels.hpp"
 
 namespace mopt::pipeline::test {
 namespace {
@@ -256,31 +256,8 @@ TEST_CASE_FIXTURE(Fixture, "with a cache each step's logits are those of the ful
   }
 }
 
-// What kernels were asked whether they take it: [M, K] x [N, K], or queries [B, T, H, D].
-std::vector<std::string> asked;
-
-std::string_view ask_linear(const compute::LinearCall& p, const compute::DeviceInfo&) {
-  asked.push_back("linear " + compute::text(p.x) + " " + compute::text(p.weight));
-  return {};
-}
-std::string_view ask_attention(const compute::AttentionProblem& p, const compute::DeviceInfo&) {
-  asked.push_back("attention " + compute::text(p.q) + " " + compute::text(p.k));
-  return {};
-}
-template <class Problem>
-void must_not_run(const Problem&, compute::Queue&) {
-  FAIL("a kernel was run");
-}
-
 TEST_CASE_FIXTURE(Fixture, "kernels of a block are chosen without anything being run") {
-  static constexpr std::array kLinear{compute::DeviceKernel<compute::LinearCall>{
-      "linear.asked", ask_linear, must_not_run<compute::LinearCall>}};
-  static constexpr std::array kAttention{compute::DeviceKernel<compute::AttentionProblem>{
-      "attention.asked", ask_attention, must_not_run<compute::AttentionProblem>}};
-  compute::DeviceKernels kernels = compute::test::reference_kernels();
-  kernels.linear = kLinear;
-  kernels.attention = kAttention;
-  compute::test::EmulatedDevice device({.kernels = &kernels});
+  compute::test::EmulatedDevice device({.kernels = &compute::test::recording_kernels()});
   OnDevice on(device.make_queue("test"), services);
   write_model({.dtype = "BF16"});
   ForwardOptions options = in_type(kBf16);
@@ -292,14 +269,16 @@ TEST_CASE_FIXTURE(Fixture, "kernels of a block are chosen without anything being
     }
     return compute::View{};
   };
-  asked.clear();
+  compute::test::take_recorded();
   BlockProgram(*source, 1, options).foresee(options.kernels, 3, 20);
-  CHECK(asked == std::vector<std::string>{
-                     "linear bf16 [60, 32] bf16 [32, 32]", "linear bf16 [60, 32] bf16 [16, 32]",
-                     "linear bf16 [60, 32] bf16 [16, 32]",
-                     "attention bf16 [3, 20, 4, 8] bf16 [3, 20, 2, 8]",
-                     "linear bf16 [60, 32] bf16 [32, 32]", "linear bf16 [60, 32] bf16 [64, 32]",
-                     "linear bf16 [60, 32] bf16 [64, 32]", "linear bf16 [60, 64] bf16 [32, 64]"});
+  const auto product = [](const std::string& k, const std::string& n) {
+    return "linear bf16 [60, " + k + "] bf16 [" + n + ", " + k + "] bf16 [60, " + n + "]";
+  };
+  CHECK(compute::test::take_recorded().asked ==
+        std::vector<std::string>{product("32", "32"), product("32", "16"), product("32", "16"),
+                                 "attention bf16 [3, 20, 4, 8] bf16 [3, 20, 2, 8]",
+                                 product("32", "32"), product("32", "64"), product("32", "64"),
+                                 product("64", "32")});
   CHECK(device.works() == 0);
 }
 

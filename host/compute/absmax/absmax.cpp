@@ -18,12 +18,12 @@ AbsMax absmax(const View& x, const Options& options) {
   require(is_f32(x) || is_bf16(x) || same(x.dtype, kF16), "absmax", "f32, bf16 or f16", x);
   AbsMax result;
   const AbsMaxProblem problem{x, &result};
-  choose(std::span<const Kernel<AbsMaxProblem>>(kKernels), problem, options).run(problem);
+  run_on_cpu(kKernels, problem, options);
   return result;
 }
 
 std::vector<std::string_view> absmax_kernels() {
-  return names(std::span<const Kernel<AbsMaxProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

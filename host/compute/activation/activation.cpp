@@ -31,11 +31,11 @@ void activation(const ActivationProblem& p, const Options& options) {
   require(p.y.elements() == p.x.elements() && same(p.y.dtype, p.x.dtype), "activation",
           "an output like " + text(p.x), p.y);
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::activation, p, options);
-  choose(std::span<const Kernel<ActivationProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 std::vector<std::string_view> activation_kernels() {
-  return names(std::span<const Kernel<ActivationProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

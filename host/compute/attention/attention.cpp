@@ -42,11 +42,11 @@ void check(const AttentionProblem& p) {
 void attention(const AttentionProblem& p, const Options& options) {
   check(p);
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::attention, p, options);
-  choose(std::span<const Kernel<AttentionProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 std::vector<std::string_view> attention_kernels() {
-  return names(std::span<const Kernel<AttentionProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

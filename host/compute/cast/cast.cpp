@@ -25,11 +25,11 @@ void cast(const View& x, const View& y, const Options& options) {
           "f32, bf16 or f16 with the elements of " + text(x), y);
   const CastProblem problem{x, y};
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::cast, problem, options);
-  choose(std::span<const Kernel<CastProblem>>(kKernels), problem, options).run(problem);
+  run_on_cpu(kKernels, problem, options);
 }
 
 std::vector<std::string_view> cast_kernels() {
-  return names(std::span<const Kernel<CastProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

@@ -22,11 +22,11 @@ void divergence(const DivergenceProblem& p, const Options& options) {
   require(same(p.result.dtype, kF64) && p.result.elements() == 2 * p.ours.rows(), "divergence",
           "two results in f64 for each row of " + text(p.ours), p.result);
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::divergence, p, options);
-  choose(std::span<const Kernel<DivergenceProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 std::vector<std::string_view> divergence_kernels() {
-  return names(std::span<const Kernel<DivergenceProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

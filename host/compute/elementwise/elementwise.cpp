@@ -22,7 +22,7 @@ void run(std::string_view op, const ElementwiseProblem& p, const Options& option
             "an operand like " + text(p.a), *other);
   }
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::elementwise, p, options);
-  choose(std::span<const Kernel<ElementwiseProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 }  // namespace
@@ -36,7 +36,7 @@ void mul(const View& a, const View& b, const View& y, const Options& options) {
 }
 
 std::vector<std::string_view> elementwise_kernels() {
-  return names(std::span<const Kernel<ElementwiseProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

@@ -24,11 +24,11 @@ void embedding(const View& ids, const View& weight, const View& y, const Options
       y);
   const EmbeddingProblem problem{ids, weight, y};
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::embedding, problem, options);
-  choose(std::span<const Kernel<EmbeddingProblem>>(kKernels), problem, options).run(problem);
+  run_on_cpu(kKernels, problem, options);
 }
 
 std::vector<std::string_view> embedding_kernels() {
-  return names(std::span<const Kernel<EmbeddingProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

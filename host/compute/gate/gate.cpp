@@ -23,11 +23,11 @@ void gate(const GateProblem& p, const Options& options) {
   }
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::gate, p, options);
   require(p.range_parts == nullptr, "gate", "no parts of a range on the CPU", p.y);
-  choose(std::span<const Kernel<GateProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 std::vector<std::string_view> gate_kernels() {
-  return names(std::span<const Kernel<GateProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

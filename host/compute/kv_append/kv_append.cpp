@@ -30,11 +30,11 @@ void check(const KvAppendProblem& p) {
 void kv_append(const KvAppendProblem& p, const Options& options) {
   check(p);
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::kv_append, p, options);
-  choose(std::span<const Kernel<KvAppendProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 std::vector<std::string_view> kv_append_kernels() {
-  return names(std::span<const Kernel<KvAppendProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

@@ -110,7 +110,8 @@ void PreparedLinear::run(const View& x, const View& y) const {
 
 void linear(const View& x, const View& weight, const View* bias, const View& y,
             const Options& options) {
-  if (options.queue == nullptr) return PreparedLinear::make(weight, bias, options).run(x, y);
+  if (options.queue == nullptr && options.work == Work::kRun)
+    return PreparedLinear::make(weight, bias, options).run(x, y);
   check(weight, bias);
   const int64_t n = weight.shape[0], k = weight.shape[1],
                 m = x.elements() / std::max<int64_t>(1, k);
@@ -118,7 +119,8 @@ void linear(const View& x, const View& weight, const View* bias, const View& y,
   LinearCall call{view_of(x.data, x.dtype, {m, k}), weight, std::nullopt,
                   view_of(y.data, y.dtype, {m, n})};
   if (bias != nullptr) call.bias = *bias;
-  run_on_device(&DeviceKernels::linear, call, options);
+  if (options.queue != nullptr) return run_on_device(&DeviceKernels::linear, call, options);
+  (void)choose(std::span<const LinearKernel>(kKernels), LinearProblem{weight, call.bias}, options);
 }
 
 void linear(const Codes& x, const Codes& weight, const View* bias, const View& y,
@@ -132,7 +134,7 @@ void linear(const Codes& x, const Codes& weight, const View* bias, const View& y
   pick(std::span<const LinearKernel>(kKernels), options, [](const LinearKernel& row) {
     return row.name == kKernels.back().name ? std::string_view() : "it has no products of codes";
   });
-  linear_codes_reference(call);
+  if (options.work == Work::kRun) linear_codes_reference(call);
 }
 
 std::string_view linear_codes_refused(const CodesProblem& problem, const Options& options) {
@@ -159,7 +161,7 @@ std::string_view linear_codes_refused(const CodesProblem& problem, const Options
 }
 
 std::vector<std::string_view> linear_kernels() {
-  return names(std::span<const LinearKernel>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

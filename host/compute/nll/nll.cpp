@@ -27,7 +27,7 @@ std::vector<double> nll(const View& logits, std::span<const int64_t> targets,
   }
   std::vector<double> result(targets.size());
   const NllProblem problem{logits, targets, result.data()};
-  choose(std::span<const Kernel<NllProblem>>(kKernels), problem, options).run(problem);
+  run_on_cpu(kKernels, problem, options);
   return result;
 }
 
@@ -41,7 +41,7 @@ void nll(const NllOnDevice& p, const Options& options) {
 }
 
 std::vector<std::string_view> nll_kernels() {
-  return names(std::span<const Kernel<NllProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

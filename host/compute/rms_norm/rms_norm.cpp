@@ -25,11 +25,11 @@ void rms_norm(const RmsNormProblem& p, const Options& options) {
           "rms_norm", "an output like " + text(p.x), p.y);
   if (options.queue != nullptr) return run_on_device(&DeviceKernels::rms_norm, p, options);
   require(p.range_parts == nullptr, "rms_norm", "no parts of a range on the CPU", p.y);
-  choose(std::span<const Kernel<RmsNormProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 std::vector<std::string_view> rms_norm_kernels() {
-  return names(std::span<const Kernel<RmsNormProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute

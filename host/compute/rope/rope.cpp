@@ -28,7 +28,7 @@ void rope(const RopeProblem& p, const Options& options) {
           p.x);
   require(p.y.elements() == p.x.elements() && same(p.y.dtype, p.x.dtype), "rope",
           "an output like " + text(p.x), p.y);
-  choose(std::span<const Kernel<RopeProblem>>(kKernels), p, options).run(p);
+  run_on_cpu(kKernels, p, options);
 }
 
 void rope(const RopeLookup& p, const Options& options) {
@@ -44,7 +44,7 @@ void rope(const RopeLookup& p, const Options& options) {
 }
 
 std::vector<std::string_view> rope_kernels() {
-  return names(std::span<const Kernel<RopeProblem>>(kKernels));
+  return names(kKernels);
 }
 
 }  // namespace mopt::compute
