@@ -7,21 +7,17 @@
 namespace mopt::pipeline {
 
 void fail(std::string code, std::string file, std::string message, std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.file = std::move(file);
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
+  throw Failure(Diagnostic{.code = std::move(code),
+                           .file = std::move(file),
+                           .message = std::move(message),
+                           .remedy = std::move(remedy)});
 }
 
 void fail_at_tensor(std::string code, std::string tensor, std::string message, std::string remedy) {
-  Diagnostic d;
-  d.code = std::move(code);
-  d.tensor = std::move(tensor);
-  d.message = std::move(message);
-  d.remedy = std::move(remedy);
-  throw Failure(d);
+  throw Failure(Diagnostic{.code = std::move(code),
+                           .tensor = std::move(tensor),
+                           .message = std::move(message),
+                           .remedy = std::move(remedy)});
 }
 
 }  // namespace mopt::pipeline

@@ -7,8 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "host/compute/large_pages.hpp"
-
 namespace mopt::compute::test {
 namespace {
 
@@ -86,24 +84,23 @@ class EmulatedEvent final : public Event {
 }  // namespace
 
 // In large pages, where the system gives some: opening and closing go through memory page by page.
-Arena::Arena(int64_t bytes)
-    : size_(rounded(bytes)), mapped_(static_cast<size_t>(size_) + 2 * kLargePage) {
-  mapping_ = mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapping_ == MAP_FAILED) throw std::bad_alloc();
-  madvise(mapping_, mapped_, MADV_HUGEPAGE);
-  auto* const begin = static_cast<std::byte*>(mapping_);
-  base_ = begin + (kLargePage - reinterpret_cast<uintptr_t>(begin) % kLargePage) % kLargePage;
+Arena::Arena(int64_t bytes) : size_(rounded(bytes)) {
+  void* p = mmap(nullptr, static_cast<size_t>(size_), PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  madvise(p, static_cast<size_t>(size_), MADV_HUGEPAGE);
+  base_ = static_cast<std::byte*>(p);
 }
 
 Arena::~Arena() {
-  munmap(mapping_, mapped_);
+  munmap(base_, static_cast<size_t>(size_));
 }
 
 void Arena::open() {
-  mprotect(mapping_, mapped_, PROT_READ | PROT_WRITE);
+  mprotect(base_, static_cast<size_t>(size_), PROT_READ | PROT_WRITE);
 }
 void Arena::close() {
-  mprotect(mapping_, mapped_, PROT_NONE);
+  mprotect(base_, static_cast<size_t>(size_), PROT_NONE);
 }
 
 int64_t Arena::find_gap(int64_t room) const {

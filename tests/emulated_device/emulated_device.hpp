@@ -83,10 +83,8 @@ class Arena {
     int64_t bytes, room;  // room: with the guard
   };
   int64_t find_gap(int64_t room) const;
-  int64_t size_;
-  void* mapping_ = nullptr;
-  size_t mapped_;
   std::byte* base_ = nullptr;
+  int64_t size_;
   int64_t cursor_ = 0;  // gaps are searched from here, so that memory is reused late
   std::map<int64_t, Block> blocks_;
 };

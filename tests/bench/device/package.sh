@@ -19,7 +19,11 @@ cmake --build "$build" -j "$(nproc)" --target product bench_measure make_llama s
   hold_device_memory "$@" >&2
 programs=("$build/bench/"{bench_measure,make_llama,hold_device_memory})
 for target in "$@"; do
-  programs+=("$(find "$build/bin" "$build/bench" -name "$target" -type f | grep .)")
+  for folder in bin bench; do
+    if [ -x "$build/$folder/$target" ]; then programs+=("$build/$folder/$target") && continue 2; fi
+  done
+  echo "package.sh: $target is no program in $build/bin or bench" >&2
+  exit 1
 done
 
 # What every machine with this driver has; a second copy would fight with it.
